@@ -1,0 +1,64 @@
+"""Timed jobs that run on one leader at a time, as one Trio nursery.
+
+Every process registers the same runners; the processes agree through a lease on who leads; the leader runs the ticks.
+The lease is the deadline of the cancel scope that the work runs in.
+
+The package is laid out so that imports run one way, downwards in this list; a module imports only what stands
+above it:
+
+    errors, failures, clocks
+                            the exception types; what an exception means; Trio's clock beside one
+                            that counts suspend
+    lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
+    journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
+    stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
+    term                    a term, and the scope with a moving deadline that its work runs in
+    store_calls, heartbeats, election
+                            one bounded store call; signs of life; the lease task: campaign, hold, lose, release
+    runners                 the registry, and what a runner is given and returns
+    execution, ticks        one tick; admission, the tick task and the interval grid
+    supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
+    signals, conductor, hosting
+                            draining on a signal; what an application holds; running it in a thread
+    apps, cli               the command
+
+`docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
+"""
+
+from ._version import __version__
+from .conductor import Conductor
+from .errors import ConductorStopped, LeaseLost, StaleTerm
+from .execution import TickDecision, TickResult
+from .hosting import run_in_thread
+from .journal import JournalEntry
+from .journal_reader import read_journal
+from .lease import Holder, LeaseGrant, LeaseStore, Node
+from .runners import RunnerResult, TickContext, TickTrigger, TimedJobs, TimedJobsConfig
+from .status import ConductorStatus
+from .term import Term
+from .timing import LeaseTiming
+
+__all__ = [
+    "Conductor",
+    "ConductorStatus",
+    "ConductorStopped",
+    "Holder",
+    "JournalEntry",
+    "LeaseGrant",
+    "LeaseLost",
+    "LeaseStore",
+    "LeaseTiming",
+    "Node",
+    "RunnerResult",
+    "StaleTerm",
+    "Term",
+    "TickContext",
+    "TickDecision",
+    "TickResult",
+    "TickTrigger",
+    "TimedJobs",
+    "TimedJobsConfig",
+    "__version__",
+    "read_journal",
+    "run_in_thread",
+]

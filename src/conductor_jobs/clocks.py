@@ -1,0 +1,69 @@
+"""Two clocks that must agree before leader's work goes on: Trio's, and one that counts suspend.
+
+Trio's clock stands still while a laptop sleeps or a virtual machine is paused; a lease in a store does not.
+So a lease's deadline is kept as an `Instant` on both clocks, and what remains is the smaller remainder (I11).
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, final
+
+import trio
+
+
+def boot_time() -> float:
+    """Return seconds since boot, suspend included, on a clock that all processes of the host share.
+
+    Linux: CLOCK_BOOTTIME. macOS: CLOCK_MONOTONIC, which counts sleep there (clock_gettime(3)).
+    """
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def boot_clock_domain() -> str:
+    """Name the boot and time namespace in which readings of `boot_time` can be compared.
+
+    Raises RuntimeError on a platform that names no boot.
+    """
+    if sys.platform == "linux":
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # A time namespace shifts CLOCK_BOOTTIME; kernels before 5.6 have none.
+        namespace = Path("/proc/self/ns/time")
+        return f"{boot}/{namespace.readlink() if namespace.is_symlink() else 'time'}"
+    if sys.platform == "darwin":
+        import subprocess
+
+        command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 - fixed
+    raise RuntimeError(f"no clock that outlives suspend and is shared by all processes is known for {sys.platform}")
+
+
+class Instant(NamedTuple):
+    """One moment, as seconds on Trio's clock and on the clock that counts suspend."""
+
+    trio: float
+    boot: float
+
+    def after(self, seconds: float) -> "Instant":
+        """Return the moment that lies `seconds` later."""
+        return Instant(self.trio + seconds, self.boot + seconds)
+
+
+@final
+class Clocks:
+    """The pair of clocks of one run; may be read from any thread."""
+
+    def __init__(self, trio_clock: trio.abc.Clock, boot_clock: Callable[[], float]) -> None:
+        self._trio_time = trio_clock.current_time
+        self._boot_time = boot_clock
+
+    def now(self) -> Instant:
+        """Read both clocks."""
+        return Instant(self._trio_time(), self._boot_time())
+
+    def remaining(self, deadline: Instant) -> float:
+        """Return the seconds until `deadline` by the clock that is nearer to it; negative when it has passed."""
+        return min(deadline.trio - self._trio_time(), deadline.boot - self._boot_time())

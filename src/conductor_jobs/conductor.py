@@ -1,0 +1,337 @@
+"""`Conductor`: what an application holds. It owns nothing but the current run, which does the work."""
+
+import math
+import os
+import secrets
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Hashable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, final
+
+import trio
+from trio_util import AsyncValue, compose_values
+
+from .clocks import boot_time
+from .errors import ConductorStopped, LeaseLost
+from .execution import TickResult
+from .failures import sole_exception
+from .journal import Journal, Recorder
+from .journal_files import JournalFiles
+from .lease import LeaseStore, Node
+from .runners import TickTrigger, TimedJobs
+from .signals import run_until_signalled
+from .status import ConductorStatus, status_of
+from .supervisor import Phase, Plan, Supervisor
+from .term import Term, Watchable
+from .timing import LeaseTiming
+
+_Life = Literal["not started", "starting", "running", "ended"]
+_running: Final[set[tuple[int, Hashable, str]]] = set()
+_running_lock: Final = threading.Lock()
+
+
+@final
+class Conductor:
+    """Runs the registered runners in ticks while this node leads, and stands by while another one does."""
+
+    def __init__(
+        self,
+        jobs: TimedJobs,
+        *,
+        store: LeaseStore,
+        lease_name: str = "conductor",
+        node: Node | None = None,
+        timing: LeaseTiming | None = None,
+        journal: Journal | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        journal_sync: Literal["tick"] | None = None,
+        resources: Any = None,
+        autostart: bool = True,
+        drain_timeout: float = 20.0,
+        renew_failure_threshold: int = 2,
+        wall_clock: Callable[[], float] = time.time,
+        boot_clock: Callable[[], float] = boot_time,
+    ) -> None:
+        """Describe a conductor; nothing is started or touched before `run`.
+
+        `store` keeps the lease `lease_name`, and is not closed by the conductor. `node`: who we are, by default
+        this host and process. `timing`: see `LeaseTiming`, a ttl of 30 seconds by default. `journal` takes every
+        entry; `log_dir` is a folder for journal files; both may be given, or neither. `journal_sync="tick"` has
+        the disk confirm the files after each tick. `resources` is handed to every runner untouched. Without
+        `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
+        `renew_failure_threshold`: how many failed store calls in a row count as degraded. `wall_clock` returns unix
+        seconds for the journal; `boot_clock` returns seconds on a clock that goes on during suspend.
+
+        Raises ValueError or TypeError, naming the argument.
+        """
+        _require(isinstance(jobs, TimedJobs), "jobs must be a TimedJobs", jobs, TypeError)
+        _require(isinstance(store, LeaseStore), "store must have acquire and release", store, TypeError)
+        _require(
+            journal is None or isinstance(journal, Journal),
+            "journal must have add and flush",
+            journal,
+            TypeError,
+        )
+        _require(
+            isinstance(lease_name, str) and bool(lease_name.strip()),
+            "lease_name must be non-empty",
+            lease_name,
+        )
+        _require(journal_sync in (None, "tick"), "journal_sync must be None or 'tick'", journal_sync)
+        _require(
+            _is_number(drain_timeout) and 0 <= drain_timeout < math.inf,
+            "drain_timeout must be a non-negative number of seconds",
+            drain_timeout,
+        )
+        _require(
+            type(renew_failure_threshold) is int and renew_failure_threshold > 0,
+            "renew_failure_threshold must be a positive integer",
+            renew_failure_threshold,
+        )
+        self.jobs = jobs
+        self._store = store
+        self._lease_name = lease_name
+        self._node = node
+        self._timing = timing or LeaseTiming()
+        self._journals = () if journal is None else (journal,)
+        self._log_dir = None if log_dir is None else Path(log_dir)
+        self._sync_each_tick = journal_sync == "tick"
+        self._resources = resources
+        self._autostart = autostart
+        self._drain_timeout = drain_timeout
+        self._renew_failure_threshold = renew_failure_threshold
+        self._boot_clock = boot_clock
+        self._recorder = Recorder(wall_clock)
+        self._leadership: AsyncValue[Term | None] = AsyncValue(None)
+        self._life: AsyncValue[_Life] = AsyncValue("not started")
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def leadership(self) -> Watchable[Term | None]:
+        """The term while this node leads, else None, as trio-util's AsyncValue; for reading and waiting only."""
+        return self._leadership
+
+    @property
+    def started(self) -> bool:
+        """Whether `run` is running."""
+        return self._current() is not None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Campaign, lead and tick until stopped; under `nursery.start`, returns once standing by or leading.
+
+        That is after the store's first answer, or once that is overdue: a store that cannot be reached makes
+        a degraded standby, which keeps trying. May be run again after it has returned.
+
+        Raises Unusable for a log folder or a lease store that can never work, ValueError when another conductor
+        of this process has the same store and `lease_name`, RuntimeError when this one runs already.
+        Cancelling drains the tick in flight, within `drain_timeout`, releases the lease, and then goes on.
+        A KeyboardInterrupt cancels the work, releases the lease and goes on.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.started:
+            raise RuntimeError("this conductor is running already")
+        with self._registered():
+            supervisor = self._supervisor = Supervisor(self._plan(), self._recorder, self._leadership)
+            self._life.value = "starting"
+            failure: BaseException | None = None
+            try:
+                await supervisor.run(lambda: self._now_running(task_status))
+            except BaseExceptionGroup as group:
+                failure = sole_exception(group)
+            finally:
+                self._leadership.value = None
+                self._life.value = "ended"
+            # Raised out here, where it gets no nurseries' groups for a context.
+            if failure is not None:
+                raise failure
+
+    async def run_until_signalled(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run as `run` does until SIGTERM or SIGINT, which drains; a second one cancels the work at once.
+
+        Raises what `run` raises; KeyboardInterrupt after a second signal; RuntimeError outside of the main thread.
+        Work that even the second signal cannot end, such as a runner's thread, is given `LeaseTiming.margin`
+        seconds, then the process ends with exit code 130 and the lease expires by itself.
+        """
+        await run_until_signalled(
+            lambda: self.run(task_status=task_status),
+            self.request_stop,
+            self.cancel_work,
+            self._timing.margin,
+        )
+
+    async def run_tick(self, trigger: TickTrigger = "manual") -> TickResult:
+        """Have a tick of all runners now, or hear why not, and wait for its end.
+
+        Cancelling stops the waiting; the tick belongs to the conductor and goes on. Raises RuntimeError when the
+        conductor does not run, ValueError for an unknown trigger, ConductorStopped when the conductor fails
+        before the tick has ended.
+        """
+        if trigger not in ("interval", "manual", "schedule"):
+            raise ValueError(f"run_tick trigger must be 'interval', 'manual' or 'schedule', not {trigger!r}.")
+        return await self._require_running().ticks.run_tick(trigger)
+
+    def request_stop(self) -> None:
+        """Begin to stop: no new tick, then the drain. Synchronous and idempotent; nothing when not running.
+
+        Safe in a runner, in a signal handler and from any thread.
+        """
+        if (supervisor := self._current()) is not None:
+            supervisor.request_stop()
+
+    async def stop(self) -> None:
+        """Request a stop and wait until `run` has ended. Cancelling stops the waiting only.
+
+        Raises RuntimeError in leader's work, which would wait for itself: use `request_stop` there.
+        """
+        supervisor = self._current()
+        if supervisor is not None and supervisor.is_in_work(trio.lowlevel.current_task()):
+            raise RuntimeError("stop() in leader's work would wait for itself: use request_stop()")
+        self.request_stop()
+        if supervisor is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._life.wait_value(lambda life: life == "ended" or self._supervisor is not supervisor)
+
+    def cancel_work(self) -> None:
+        """Stop without a drain: leader's work is cancelled at once. On the loop's thread; nothing when not running."""
+        if (supervisor := self._current()) is not None:
+            supervisor.cancel_work()
+
+    async def wait_leader(self) -> Term:
+        """Wait until this node leads and return its term. Cancelling stops the waiting only.
+
+        Raises ConductorStopped when `run` has ended, or ends first.
+        """
+        return await self._wait_leader(after=None)
+
+    async def wait_standby(self) -> None:
+        """Wait until this node runs and does not lead. Cancelling stops the waiting only.
+
+        Raises ConductorStopped when `run` has ended, or ends first.
+        """
+        with compose_values(term=self._leadership, life=self._life, _transform_=tuple) as both:
+            await both.wait_value(lambda now: now in ((None, "running"), (None, "ended")))
+        if self._life.value == "ended":
+            raise ConductorStopped("the conductor's run has ended")
+
+    async def run_as_leader(
+        self, work: Callable[[Term], Awaitable[object]]
+    ) -> Literal["scheduled", "skipped_not_leader"]:
+        """Await `work(term)` if this node leads, in the caller's task, in a scope that ends with the term.
+
+        A stop drains it like a tick. Its exceptions come out as they are; LeaseLost is raised when the end of the
+        term cancelled it. Raises RuntimeError when the conductor does not run. Cancelling cancels the work.
+        """
+        supervisor = self._require_running()
+        live = supervisor.election.live_scope
+        if live is None or supervisor.phase is not Phase.RUNNING:
+            await trio.lowlevel.checkpoint()
+            return "skipped_not_leader"
+        with live.work() as scope:
+            await work(live.term)
+        if scope.cancelled_caught:
+            raise LeaseLost(f"term {live.term.number} ended with the work in flight: {live.term.over}")
+        return "scheduled"
+
+    async def run_while_leader(self, work: Callable[[Term], Awaitable[object]]) -> None:
+        """Run a leader-only service: `work(term)` in every term of this node, until the conductor stops.
+
+        The work is cancelled when its term ends or a stop begins; when it returns by itself the next term calls it
+        again. Its exceptions come out as they are. Raises RuntimeError when the conductor does not run.
+        Cancelling cancels the work.
+        """
+        supervisor = self._require_running()
+        term: Term | None = None
+        while True:
+            try:
+                term = await self._wait_leader(after=term)
+            except ConductorStopped:
+                return
+            live = supervisor.election.live_scope
+            if live is not None and supervisor.phase is Phase.RUNNING:
+                with live.work(service=True):
+                    await work(live.term)
+
+    def status(self) -> ConductorStatus:
+        """Return how things stand; from any thread, running or not."""
+        self._current()
+        node = self._node or Node()
+        return status_of(self._supervisor, node, self.jobs.runner_names, self._renew_failure_threshold)
+
+    async def _wait_leader(self, after: Term | None) -> Term:
+        def led(term: Term | None) -> bool:
+            return term is not None and term is not after and term.over is None
+
+        with compose_values(term=self._leadership, life=self._life, _transform_=tuple) as both:
+            term: Term | None = (await both.wait_value(lambda now: led(now[0]) or now[1] == "ended"))[0]
+        if term is None or not led(term):
+            raise ConductorStopped("the conductor's run has ended")
+        return term
+
+    def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
+        self._life.value = "running"
+        task_status.started()
+
+    def _current(self) -> Supervisor | None:
+        supervisor = self._supervisor
+        if supervisor is None or supervisor.phase is Phase.ENDED:
+            return None
+        if supervisor.pid != os.getpid():
+            raise RuntimeError(
+                "this process was forked from the one that runs the conductor, whose loop does not exist here: "
+                "construct and run a conductor after the fork"
+            )
+        return supervisor
+
+    def _require_running(self) -> Supervisor:
+        if (supervisor := self._current()) is None:
+            raise RuntimeError("the conductor is not running: start it with `await nursery.start(conductor.run)`")
+        return supervisor
+
+    def _plan(self) -> Plan:
+        # Both are settled only now: between construction and run a server may have forked its workers.
+        node, incarnation = self._node or Node(), secrets.token_hex(8)
+        files = None if self._log_dir is None else JournalFiles(self._log_dir, node.node_id, incarnation)
+        return Plan(
+            jobs=self.jobs,
+            store=self._store,
+            lease_name=self._lease_name,
+            node=node,
+            incarnation=incarnation,
+            timing=self._timing,
+            resources=self._resources,
+            autostart=self._autostart,
+            drain_timeout=self._drain_timeout,
+            journals=self._journals,
+            files=files,
+            sync_each_tick=self._sync_each_tick,
+            boot_clock=self._boot_clock,
+        )
+
+    @contextmanager
+    def _registered(self) -> Generator[None, None, None]:
+        store: Hashable = self._store if isinstance(self._store, Hashable) else id(self._store)
+        entry = (os.getpid(), store, self._lease_name)
+        with _running_lock:
+            if entry in _running:
+                raise ValueError(
+                    f"lease_name {self._lease_name!r} is taken: another conductor of this process runs with it on "
+                    "the same store; two intervals in one process are two lease names."
+                )
+            _running.add(entry)
+        try:
+            yield
+        finally:
+            with _running_lock:
+                _running.discard(entry)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _require(holds: bool, rule: str, value: object, error: type[Exception] = ValueError) -> None:
+    if not holds:
+        raise error(f"Conductor {rule}, not {value!r}.")

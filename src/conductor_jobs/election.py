@@ -1,0 +1,228 @@
+"""The lease task: campaign, hold the lease, lose it, campaign again; at the end give it back.
+
+    campaigning ──granted──> holding ──refused, or not confirmed in time──> waiting for the work to end
+         ^                                                                            │
+         └────────────────────────────────────────────────────────────────────────────┘
+
+A stop cancels a campaign, for whoever is leaving must not come to lead. It does not touch a lease that is held:
+that is renewed until the last of its work has ended, and then released by whoever runs this task.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import final
+
+import trio
+from trio_util import AsyncValue
+
+from .clocks import Clocks
+from .errors import Unusable
+from .journal import LEASE, Recorder
+from .lease import Holder, LeaseGrant, LeaseStore, ReleaseWatcher
+from .store_calls import NoAnswer, call_store, problem_text
+from .term import EndReason, LossReason, Term, TermScope
+from .timing import POLL_INTERVAL, LeaseTiming
+
+# After a release all who watch wake at once; a little apart they do not fight for the store's lock.
+_STAMPEDE_JITTER = 0.02
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who campaigns for which lease, and by which rules."""
+
+    store: LeaseStore
+    lease_name: str
+    holder: Holder
+    priority: int
+    timing: LeaseTiming
+    clocks: Clocks
+
+
+@final
+class Election:
+    """Who leads, as far as this node knows; `run` is the lease task."""
+
+    def __init__(self, candidate: Candidate, recorder: Recorder, leadership: AsyncValue[Term | None]) -> None:
+        self._candidate = candidate
+        self._recorder = recorder
+        self._leadership = leadership
+        self._campaign_scope = trio.CancelScope()
+        self._withdrawn = trio.Event()
+        self._scope: TermScope | None = None
+        self.asked = trio.Event()
+        self.last_grant: LeaseGrant | None = None
+        self.consecutive_failures = 0
+
+    @property
+    def live_scope(self) -> TermScope | None:
+        """The scope of a term under which work may begin now, or None."""
+        return self._scope if self._scope is not None and self._scope.term.over is None else None
+
+    @property
+    def scope(self) -> TermScope | None:
+        """The scope of the latest term, as long as work of it may be left."""
+        return self._scope
+
+    async def run(self) -> None:
+        """Campaign and hold the lease by turns, until withdrawn as a standby or cancelled."""
+        while not self._withdrawn.is_set():
+            scope: TermScope | None = None
+            with trio.CancelScope() as self._campaign_scope:
+                scope = await self._campaign()
+            # An answer may come in at the very moment of the withdrawal: then the lease is only given back.
+            if scope is None or self._withdrawn.is_set():
+                return
+            self._begin(scope)
+            reason = await self._hold(scope)
+            self._end(scope, reason)
+            await self._last_of_work(scope)
+
+    def withdraw(self) -> None:
+        """Stop campaigning for good; a lease that is held stays held."""
+        self._withdrawn.set()
+        self._campaign_scope.cancel()
+
+    async def wait_idle(self) -> None:
+        """Wait until no leader's work is left. Cancelling stops the waiting only."""
+        if self._scope is not None:
+            await self._scope.wait_idle()
+
+    async def release(self) -> None:
+        """Give the lease back and bar this incarnation; call it once no work is left and `run` has ended (I7).
+
+        Asked of the store even when we do not know of a lease: the outcome of an earlier call may be unknown.
+        Bounded by the store timeout, and shielded from cancellation.
+        """
+        if self._scope is not None and self._leadership.value is self._scope.term:
+            self._end(self._scope, "released")
+        candidate = self._candidate
+        with trio.CancelScope(shield=True):
+            try:
+                freed = await call_store(
+                    lambda: candidate.store.release(candidate.lease_name, candidate.holder),
+                    candidate.timing.store_timeout,
+                )
+            except Exception as error:  # noqa: BLE001 - whatever the store raises, the lease expires by itself
+                self._journal("release_failed", result="failed", error=problem_text(error))
+            else:
+                if freed:
+                    self._journal("lease_released", result="released")
+
+    async def _campaign(self) -> TermScope:
+        timing, clocks = self._candidate.timing, self._candidate.clocks
+        while True:
+            asked_at = clocks.now()
+            grant = await self._ask(term=None, patience=timing.store_timeout)
+            if grant is not None and grant.is_leader:
+                deadline = timing.deadline(asked_at, grant)
+                if clocks.remaining(deadline) > 0:
+                    term = Term(grant.term, self._candidate.lease_name, self._candidate.holder, clocks, deadline)
+                    scope = TermScope(term, timing.ttl, clocks)
+                    scope.confirm(asked_at, deadline)
+                    return scope
+                self._failed(NoAnswer("the lease store granted the lease too late for work to begin"), None)
+            self.asked.set()
+            if grant is None or grant.is_leader:
+                await trio.sleep(timing.backoff(self.consecutive_failures))
+            else:
+                await self._stand_by(grant)
+
+    async def _stand_by(self, grant: LeaseGrant) -> None:
+        candidate = self._candidate
+        store, name, timing = candidate.store, candidate.lease_name, candidate.timing
+        if not isinstance(store, ReleaseWatcher):
+            await trio.sleep(timing.next_look(grant, watching=False, priority=candidate.priority))
+            return
+        pause = timing.next_look(grant, watching=True, priority=candidate.priority)
+        try:
+            await call_store(lambda: store.wait_released(name, grant.term), pause)
+        except NoAnswer:
+            pass
+        except Exception:  # noqa: BLE001 - a watch is a hint: without it we look as often as if there were none
+            await trio.sleep(POLL_INTERVAL)
+        else:
+            await trio.sleep(random.uniform(0, _STAMPEDE_JITTER))
+
+    async def _hold(self, scope: TermScope) -> LossReason:
+        timing = self._candidate.timing
+        with trio.CancelScope(deadline=scope.deadline.trio) as trust:
+            pause = timing.renew_interval
+            while True:
+                await trio.sleep(pause)
+                asked_at = self._candidate.clocks.now()
+                remaining = self._candidate.clocks.remaining(scope.deadline)
+                if remaining <= 0:
+                    break
+                grant = await self._ask(term=scope.term.number, patience=min(timing.store_timeout, remaining))
+                # An answer that is handled after the deadline revives nothing (I1).
+                if scope.lease_lapsed():
+                    break
+                if grant is None:
+                    pause = timing.backoff(self.consecutive_failures)
+                    continue
+                if not grant.is_leader or grant.term != scope.term.number:
+                    return "lease_superseded"
+                scope.confirm(asked_at, timing.deadline(asked_at, grant))
+                trust.deadline = scope.deadline.trio
+                pause = max(0.0, timing.renew_interval - (trio.current_time() - asked_at.trio))
+        return "lease_expired"
+
+    async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
+        candidate = self._candidate
+        try:
+            grant = await call_store(
+                lambda: candidate.store.acquire(
+                    candidate.lease_name, candidate.holder, candidate.timing.ttl, term=term
+                ),
+                patience,
+            )
+        except Exception as error:
+            if isinstance(error, Unusable) and self.last_grant is None:
+                raise
+            self._failed(error, term)
+            return None
+        self.last_grant = grant
+        self.consecutive_failures = 0
+        return grant
+
+    def _failed(self, error: Exception, term: int | None) -> None:
+        self.consecutive_failures += 1
+        text = problem_text(error)
+        if term is not None:
+            self._journal("renew_failed", result="failed", error=text)
+        elif self.consecutive_failures == 1:
+            # A standby may knock at a dead store for hours: the first failure is news, the others are not.
+            self._journal("acquire_failed", result="failed", error=text)
+
+    def _begin(self, scope: TermScope) -> None:
+        self._scope = scope
+        self._leadership.value = scope.term
+        self._journal("leader_started", result="leader")
+        self.asked.set()
+
+    def _end(self, scope: TermScope, reason: EndReason) -> None:
+        scope.end(reason)
+        self._leadership.value = None
+        self._journal("leader_ended", result=reason)
+
+    async def _last_of_work(self, scope: TermScope) -> None:
+        # Not even a campaign may begin while work of the lost term is left: it could win the next one.
+        await scope.wait_idle()
+        overrun = scope.overrun()
+        if overrun > 0:
+            self._journal("term_overrun", result="overrun", details={"overrun_ms": round(overrun * 1000)})
+        self._scope = None
+
+    def _journal(
+        self, stage: str, *, result: str, error: str | None = None, details: dict[str, int] | None = None
+    ) -> None:
+        facts: dict[str, object] = {"lease_name": self._candidate.lease_name}
+        if self._scope is not None:
+            facts["holder_id"] = self._candidate.holder.node_id
+            facts["term"] = self._scope.term.number
+        elif self.last_grant is not None:
+            facts["holder_id"] = self.last_grant.holder_id
+            facts["term"] = self.last_grant.term
+        self._recorder.write(LEASE, stage, result=result, error=error, details=facts | (details or {}))

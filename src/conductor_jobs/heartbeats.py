@@ -1,0 +1,53 @@
+"""Telling the store that this node lives, beside the lease: a failing heartbeat never costs the leadership."""
+
+from collections.abc import Callable
+from typing import final
+
+import trio
+
+from .journal import LEASE, Recorder
+from .lease import Node, NodeRegistry, NodeState
+from .store_calls import call_store, problem_text
+from .timing import LeaseTiming
+
+
+@final
+class Heartbeats:
+    """The signs of life of one node; `run` sends them for as long as it is left alone."""
+
+    def __init__(
+        self,
+        registry: NodeRegistry,
+        lease_name: str,
+        node: Node,
+        incarnation: str,
+        timing: LeaseTiming,
+        recorder: Recorder,
+    ) -> None:
+        self._registry = registry
+        self._lease_name = lease_name
+        self._node = node
+        self._incarnation = incarnation
+        self._timing = timing
+        self._recorder = recorder
+        self._failures = 0
+
+    async def run(self, state: Callable[[], NodeState]) -> None:
+        """Send one now and then one every heartbeat interval. Cancelling ends it."""
+        while True:
+            await self.send(state())
+            await trio.sleep(self._timing.heartbeat_interval)
+
+    async def send(self, state: NodeState) -> None:
+        """Send one, within the store timeout. A failure is journaled when it is the first in a row."""
+        try:
+            await call_store(
+                lambda: self._registry.heartbeat(self._lease_name, self._node, self._incarnation, state),
+                self._timing.store_timeout,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the node lives on
+            self._failures += 1
+            if self._failures == 1:
+                self._recorder.write(LEASE, "heartbeat_failed", result="failed", error=problem_text(error))
+        else:
+            self._failures = 0

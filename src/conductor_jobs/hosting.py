@@ -1,0 +1,47 @@
+"""A conductor beside a program that is not Trio's: on a thread with a loop of its own."""
+
+import threading
+from collections.abc import Generator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import trio
+
+from .conductor import Conductor
+from .failures import sole_exception
+
+
+@contextmanager
+def run_in_thread(conductor: Conductor) -> Generator[Conductor, None, None]:
+    """Run the conductor on a thread while the block lasts; for asyncio and WSGI workers, in the worker itself.
+
+    Entering waits until it stands by or leads, and raises what `Conductor.run` raises. Leaving requests the stop,
+    waits for the drain, and raises what ended the conductor, if anything did. From outside the thread only
+    `request_stop` and `status` may be called. A process that forks inside of the block gets a RuntimeError from
+    the conductor in the child, where there is no such thread: enter the block after the fork.
+    """
+    started: Future[None] = Future()
+    ended: Future[None] = Future()
+    thread = threading.Thread(target=_host, args=(conductor, started, ended), name="conductor-jobs", daemon=True)
+    thread.start()
+    try:
+        started.result()
+        yield conductor
+    finally:
+        conductor.request_stop()
+        thread.join()
+    ended.result()
+
+
+def _host(conductor: Conductor, started: Future[None], ended: Future[None]) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(conductor.run)
+            started.set_result(None)
+
+    try:
+        trio.run(main)
+    except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits for it
+        (ended if started.done() else started).set_exception(sole_exception(error))
+    else:
+        ended.set_result(None)

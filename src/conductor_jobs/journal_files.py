@@ -1,0 +1,183 @@
+"""The journal on disk: one file per UTC day and writer, whole lines or none, and losses that are owned up to."""
+
+import errno
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import final
+
+import msgspec
+import trio
+
+from .errors import Unusable
+from .journal import FRAMEWORK, JournalEntry, complain
+from .journal_format import encode_line
+
+# Written at once at the most: a larger write would hold up the loop for milliseconds.
+WRITE_LIMIT = 64 * 1024
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+@final
+class JournalFiles:
+    """Writes `<date>.jsonl` in a folder, or, while another writer holds that file, one that is named for us.
+
+    A line is whole or absent (I16): a writer that finds a torn last line begins on a new one and truncates
+    nothing. A write that fails is reported once on stderr, the entries lost with it are counted, and a
+    `journal_lost` entry says how many once writing works again (I18).
+    """
+
+    def __init__(self, folder: Path, node_id: str, incarnation: str) -> None:
+        self._folder = folder
+        self._own_name = f"{re.sub(r'[^A-Za-z0-9._-]', '_', node_id)[:64]}-{incarnation}"
+        self._file = -1
+        self._date = ""
+        self._owner: JournalEntry | None = None
+        self._buffer = bytearray()
+        self._buffered = 0
+        self._torn = False
+        self._unreported = 0
+        self._fault: int | None = None
+        self._sync_limiter = trio.CapacityLimiter(1)
+        self._last: JournalEntry | None = None
+        self.entries_lost = 0
+
+    def open(self, date: str) -> None:
+        """Make the folder and open the file of `date`, `YYYY-MM-DD`, so that a folder of no use is found out now.
+
+        Raises Unusable when the folder cannot be written; a full disk is no reason, it may have room later.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._open(date)
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise Unusable(f"log_dir {str(self._folder)!r} cannot be written: {error.strerror}.") from error
+
+    def add(self, entry: JournalEntry) -> None:
+        """Take an entry; never raises."""
+        if entry.ts[:10] != self._date:
+            self._begin_day(entry)
+        if entry.runner == FRAMEWORK and entry.stage == "started":
+            self._owner = entry
+        self._append(entry)
+        if len(self._buffer) >= WRITE_LIMIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added; never raises."""
+        if not self._buffered:
+            return
+        data, count = bytes(self._buffer), self._buffered
+        self._buffer.clear()
+        self._buffered = 0
+        try:
+            if self._file < 0:
+                self._open(self._date)
+        except OSError as error:
+            self._lose(count, error)
+            return
+        self._write(data, count)
+
+    async def sync(self) -> None:
+        """Have the disk confirm what was written, in a thread; never raises. A cancelled call has still done it."""
+        if self._file < 0:
+            return
+        # A descriptor of its own: the day may change, and the file with it, while the thread is at it.
+        copy = os.dup(self._file)
+        try:
+            await trio.to_thread.run_sync(os.fdatasync, copy, limiter=self._sync_limiter)
+        except OSError as error:
+            self._lose(0, error)
+        finally:
+            os.close(copy)
+
+    def close(self) -> None:
+        """Write what was added, and give the file up."""
+        self.flush()
+        if self._unreported:
+            complain(f"{self._folder}: {self._unreported} entries were lost")
+        self._close_file()
+
+    def _append(self, entry: JournalEntry) -> None:
+        self._buffer += encode_line(entry)
+        self._buffered += 1
+        self._last = entry
+
+    def _begin_day(self, entry: JournalEntry) -> None:
+        # Every line of a file has an owner: a file that we go on in says who we are, as the first one did.
+        self.flush()
+        self._close_file()
+        self._date = entry.ts[:10]
+        if self._owner is not None:
+            self._append(msgspec.structs.replace(self._owner, stage="continued", ts=entry.ts))
+
+    def _open(self, date: str) -> None:
+        self._date = date
+        for name in (f"{date}.jsonl", f"{date}.{self._own_name}.jsonl"):
+            file = os.open(self._folder / name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                size = os.fstat(file).st_size
+                self._torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+            except BlockingIOError:
+                os.close(file)
+            except OSError:
+                os.close(file)
+                raise
+            else:
+                self._file = file
+                return
+        raise OSError(errno.EAGAIN, f"another writer holds {name}")
+
+    def _write(self, data: bytes, count: int) -> None:
+        admission = self._admission()
+        whole = admission + data
+        written = 0
+        try:
+            while written < len(whole):
+                written += os.write(self._file, whole[written:])
+        except OSError as error:
+            self._account(admission, whole[:written], count)
+            self._lose(0, error)
+        else:
+            self._torn, self._unreported, self._fault = False, 0, None
+
+    def _account(self, admission: bytes, written: bytes, count: int) -> None:
+        # A full disk takes the first part of a write: lines that went in whole are not lost.
+        if written:
+            self._torn = not written.endswith(b"\n")
+        if len(written) >= len(admission):
+            self._unreported = 0
+            count -= written[len(admission) :].count(b"\n")
+        self._unreported += count
+        self.entries_lost += count
+
+    def _admission(self) -> bytes:
+        fresh_line = b"\n" if self._torn else b""
+        if not self._unreported or self._last is None:
+            return fresh_line
+        entry = JournalEntry(
+            batch_id=self._last.batch_id,
+            duration_ms=None,
+            error=None,
+            result="lost",
+            runner=FRAMEWORK,
+            stage="journal_lost",
+            ts=self._last.ts,
+            details={"lost_entry_count": self._unreported},
+        )
+        return fresh_line + encode_line(entry)
+
+    def _lose(self, count: int, error: OSError) -> None:
+        self._unreported += count
+        self.entries_lost += count
+        if self._fault is None:
+            complain(f"{self._folder}: {error.strerror}; what is lost is counted and journaled once writing works")
+        self._fault = error.errno
+
+    def _close_file(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

@@ -1,0 +1,103 @@
+"""How an entry becomes a line of JSON and a line becomes an entry again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from .journal import JournalEntry
+
+KEYS = JournalEntry.__struct_fields__[:7]
+_RESERVED = frozenset(KEYS)
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
+class _Line(msgspec.Struct):
+    batch_id: str
+    duration_ms: int | float | None
+    error: str | None
+    result: str | None
+    runner: str
+    stage: str
+    ts: str
+
+
+_decoder = msgspec.json.Decoder(_Line)
+_details_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def encode_line(entry: JournalEntry) -> bytes:
+    """Return the entry as one line, with its newline. Never raises: what cannot be encoded becomes its repr."""
+    head = _Line(entry.batch_id, entry.duration_ms, entry.error, entry.result, entry.runner, entry.stage, entry.ts)
+    try:
+        line = _encoder.encode(head)
+    except UnicodeEncodeError:  # a lone surrogate, from a file name or a broken decoder
+        line = _encoder.encode(_mended_texts(head))
+    if entry.details:
+        line = line[:-1] + b"," + _encode_details(entry.details)[1:]
+    return line + b"\n"
+
+
+def decode_line(line: bytes) -> JournalEntry:
+    """Return the entry of a line. Raises msgspec.DecodeError: bad JSON or UTF-8, a key missing or of a wrong type."""
+    try:
+        head = _decoder.decode(line)
+        details = _details_decoder.decode(line)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+    for key in KEYS:
+        del details[key]
+    return JournalEntry(
+        head.batch_id, head.duration_ms, head.error, head.result, head.runner, head.stage, head.ts, details
+    )
+
+
+def _encode_details(details: Mapping[str, Any]) -> bytes:
+    try:
+        if type(details) is dict and _RESERVED.isdisjoint(details):
+            return _encoder.encode(details)
+    except Exception:  # noqa: BLE001, S110 - whatever a user's value raises, its entry is kept, below
+        pass
+    return b"{" + b",".join(_encode_detail(key, value) for key, value in _renamed(details)) + b"}"
+
+
+def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    # A detail never overwrites one of the seven keys, and no two details end under one name.
+    taken = set(_RESERVED) | {key for key in details if type(key) is str and key not in _RESERVED}
+    pairs: list[tuple[str, Any]] = []
+    for key, value in details.items():
+        name = key if isinstance(key, str) else safe_repr(key)
+        if name is not key or name in _RESERVED:
+            while name in taken:
+                name = f"details.{name}"
+            taken.add(name)
+        pairs.append((name, value))
+    return pairs
+
+
+def _encode_detail(name: str, value: object) -> bytes:
+    return _encode_value(name) + b":" + _encode_value(value)
+
+
+def _encode_value(value: object) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except Exception:  # noqa: BLE001 - as above
+        return _encoder.encode(_mended(safe_repr(value)))
+
+
+def safe_repr(value: object) -> str:
+    """Return the value's repr, or its type's name where even that fails."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may do anything
+        return f"<{type(value).__name__}>"
+
+
+def _mended_texts(head: _Line) -> _Line:
+    fields = {key: _mended(value) for key, value in msgspec.structs.asdict(head).items()}
+    return _Line(**fields)
+
+
+def _mended(value: Any) -> Any:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

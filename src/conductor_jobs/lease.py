@@ -1,0 +1,144 @@
+"""What the engine and the lease stores agree on: who asks, what is answered, what a store must do.
+
+A store in a third party's package needs only this module and `conductor_jobs.errors`.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, final, runtime_checkable
+
+import msgspec
+
+from ._version import __version__
+
+Operation = Literal["acquire", "renew"]
+Role = Literal["primary", "standby"]
+NodeState = Literal["leader", "standby", "stopped"]
+
+PRIMARY_PRIORITY = 100
+STANDBY_PRIORITY = 50
+
+
+@final
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds or wants a lease: a node, and the incarnation that tells its lives apart."""
+
+    node_id: str
+    incarnation: str
+
+
+@final
+class LeaseGrant(msgspec.Struct, frozen=True):
+    """A store's answer to `acquire`.
+
+    `holder_id` and `term` speak of the lease as it stands now, whoever holds it: the node id (None when nobody
+    ever did) and the number of its latest term (0 when there was none). `renewed_at` and `lease_expires_at` are
+    unix seconds by the store's clock, for display; `expires_in` is the seconds that remain, and decides.
+    """
+
+    holder_id: str | None
+    term: int
+    is_leader: bool
+    operation: Operation
+    renewed_at: float
+    lease_expires_at: float
+    expires_in: float
+
+
+@runtime_checkable
+class LeaseStore(Protocol):
+    """Keeps one lease per name. Every call is atomic, and may be cancelled, its outcome then being unknown."""
+
+    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+        """Renew exactly `term`, or, with None, campaign for a new term.
+
+        A renewal is confirmed only while the lease is unexpired and its holder, incarnation and term match. A
+        campaign takes a lease that is free, expired, or this holder's own, always under a number one higher than
+        the last. A holder that was released before gets nothing. Whoever is refused is told who holds the lease.
+
+        Cancelling the call leaves its outcome unknown. Any exception but `Unusable` means: try again later.
+        """
+        ...
+
+    async def release(self, lease_name: str, holder: Holder) -> bool:
+        """Free what this incarnation holds, and bar it for ever, so that a late call of it takes nothing.
+
+        The number of the term is kept. Returns whether an unexpired lease was freed.
+        """
+        ...
+
+
+@runtime_checkable
+class ReleaseWatcher(Protocol):
+    """What some stores can do besides: tell a standby at once that the lease has been released."""
+
+    async def wait_released(self, lease_name: str, term: int) -> None:
+        """Return once `term` of the lease has been released or a later one has begun; at once if so already."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Node:
+    """A process that can lead: its name, host, configured role, priority in a tie, and version."""
+
+    node_id: str
+    host: str
+    role: Role
+    priority: int
+    version: str
+
+    def __init__(
+        self,
+        node_id: str | None = None,
+        host: str | None = None,
+        role: Role = "primary",
+        priority: int | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Describe a node.
+
+        `host` is this machine's name by default, `node_id` is `<host>-<pid>`, `priority` 100 for a primary and 50
+        for a standby; `version` is yours, or that of conductor-jobs. Raises ValueError naming the field.
+        """
+        if role not in ("primary", "standby"):
+            raise ValueError(f"node role must be 'primary' or 'standby', not {role!r}.")
+        host = socket.gethostname() if host is None else host
+        node_id = f"{host}-{os.getpid()}" if node_id is None else node_id
+        for name, value in (("node_id", node_id), ("host", host), ("version", version or __version__)):
+            if not isinstance(value, str) or not value.strip():  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+                raise ValueError(f"node {name} must be a non-empty text, not {value!r}.")
+        if priority is None:
+            priority = PRIMARY_PRIORITY if role == "primary" else STANDBY_PRIORITY
+        if type(priority) is not int:
+            raise ValueError(f"node priority must be an integer, not {priority!r}.")
+        object.__setattr__(self, "node_id", node_id.strip())
+        object.__setattr__(self, "host", host.strip())
+        object.__setattr__(self, "role", role)
+        object.__setattr__(self, "priority", priority)
+        object.__setattr__(self, "version", version or __version__)
+
+
+@final
+class NodeSeen(msgspec.Struct, frozen=True):
+    """A node as its last heartbeat described it; `last_seen_at` is unix seconds by the store's clock."""
+
+    node: Node
+    incarnation: str
+    state: NodeState
+    last_seen_at: float
+
+
+@runtime_checkable
+class NodeRegistry(Protocol):
+    """What some stores can do besides: remember which nodes there are, by their heartbeats."""
+
+    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+        """Register the node, or refresh what is known of it."""
+        ...
+
+    async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
+        """Return every node that ever sent a heartbeat, ordered by node id."""
+        ...

@@ -1,0 +1,57 @@
+"""Running until the process is told to end: the first signal drains, a second cancels."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import trio
+
+from .failures import sole_exception
+
+EXIT_CANCELLED = 130
+
+
+async def run_until_signalled(
+    run: Callable[[], Awaitable[None]],
+    request_stop: Callable[[], None],
+    cancel_work: Callable[[], None],
+    patience: float,
+) -> None:
+    """Await `run`; SIGTERM or SIGINT requests the stop, a second one cancels the work.
+
+    Work that cannot be cancelled, such as a runner's thread, is given `patience` seconds after the second signal;
+    then the process ends with exit code 130, and its lease expires. Raises KeyboardInterrupt when the work was
+    cancelled in time, and RuntimeError outside of the main thread.
+    """
+    failure: BaseException | None = None
+    second = trio.Event()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_obey, signals, request_stop, cancel_work, second, patience)
+                await run()
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            failure = sole_exception(group)
+    if failure is not None:
+        raise failure
+    if second.is_set():
+        raise KeyboardInterrupt
+
+
+async def _obey(
+    signals: AsyncIterator[int],
+    request_stop: Callable[[], None],
+    cancel_work: Callable[[], None],
+    second: trio.Event,
+    patience: float,
+) -> None:
+    await anext(signals)
+    request_stop()
+    await anext(signals)
+    second.set()
+    cancel_work()
+    await trio.sleep(patience)
+    print("conductor-jobs: ending with work left that cannot be cancelled", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(EXIT_CANCELLED)

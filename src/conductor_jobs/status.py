@@ -1,0 +1,62 @@
+"""What a conductor tells of itself."""
+
+from typing import Literal, final
+
+import msgspec
+
+from .execution import TickResult
+from .lease import Node
+from .supervisor import Phase, Supervisor
+
+
+@final
+class ConductorStatus(msgspec.Struct, frozen=True):
+    """One moment of a conductor.
+
+    `term` and `holder_id` are the latest that the store named, whoever leads; `lease_remaining` is the seconds for
+    which our own work may go on, None unless we lead. `degraded`: as many store calls in a row have failed as
+    the threshold allows. `stopping`: a stop was requested. `entries_lost`: journal entries the disk did not take.
+    """
+
+    node: Node
+    leadership: Literal["leader", "standby"]
+    term: int | None
+    holder_id: str | None
+    lease_remaining: float | None
+    consecutive_renew_failures: int
+    degraded: bool
+    started: bool
+    stopping: bool
+    batch_in_flight: str | None
+    last_tick: TickResult | None
+    missed_interval_count: int
+    runners: tuple[str, ...]
+    entries_lost: int
+
+
+def status_of(
+    supervisor: Supervisor | None, node: Node, runners: tuple[str, ...], renew_failure_threshold: int
+) -> ConductorStatus:
+    """Describe a conductor by its present or latest run, if there was any."""
+    if supervisor is None:
+        return ConductorStatus(node, "standby", None, None, None, 0, False, False, False, None, None, 0, runners, 0)
+    election, ticks, files = supervisor.election, supervisor.ticks, supervisor.plan.files
+    started = supervisor.phase is not Phase.ENDED
+    grant, in_flight = election.last_grant, ticks.in_flight
+    live = election.live_scope if started else None
+    return ConductorStatus(
+        node=supervisor.plan.node,
+        leadership="standby" if live is None else "leader",
+        term=None if grant is None else grant.term,
+        holder_id=None if grant is None else grant.holder_id,
+        lease_remaining=None if live is None else live.term.lease_remaining(),
+        consecutive_renew_failures=election.consecutive_failures,
+        degraded=election.consecutive_failures >= renew_failure_threshold,
+        started=started,
+        stopping=started and supervisor.phase is not Phase.RUNNING,
+        batch_in_flight=None if in_flight is None else in_flight.batch_id,
+        last_tick=ticks.last,
+        missed_interval_count=ticks.missed_interval_count,
+        runners=runners,
+        entries_lost=0 if files is None else files.entries_lost,
+    )

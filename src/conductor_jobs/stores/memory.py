@@ -1,0 +1,94 @@
+"""A lease store in memory: for one Trio run, for tests and for programs that are their own only instance."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Self, final
+
+import trio
+from trio_util import AsyncValue
+
+from .. import records
+from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
+from ..records import LeaseRecord
+
+
+@final
+class MemoryLeaseStore:
+    """Leases in this process, expiring by Trio's clock.
+
+    Serves one Trio run at a time. A lease that outlived the run it was taken in gets its whole ttl again, since
+    the clocks of two runs cannot be compared.
+    """
+
+    def __init__(self, *, wall_clock: Callable[[], float] = time.time) -> None:
+        """Begin without leases. `wall_clock` returns unix seconds, for display."""
+        self._wall_clock = wall_clock
+        self._records: dict[str, AsyncValue[LeaseRecord | None]] = {}
+        self._barred: set[Holder] = set()
+        self._nodes: dict[tuple[str, str], NodeSeen] = {}
+        self._run: trio.lowlevel.TrioToken | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        pass
+
+    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+        """See `LeaseStore.acquire`. A cancelled call has changed nothing."""
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        cell = self._cell(lease_name)
+        if holder in self._barred:
+            changed = None
+        elif term is None:
+            changed = records.campaign(cell.value, holder, ttl, now)
+        else:
+            changed = records.renew(cell.value, holder, term, ttl, now)
+        cell.value = changed or cell.value
+        return records.answer(
+            cell.value,
+            is_leader=changed is not None,
+            operation="acquire" if term is None else "renew",
+            now=now,
+            unix_now=self._wall_clock(),
+        )
+
+    async def release(self, lease_name: str, holder: Holder) -> bool:
+        """See `LeaseStore.release`. A cancelled call has changed nothing."""
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        self._barred.add(holder)
+        cell = self._cell(lease_name)
+        freed = records.release(cell.value, holder)
+        was_held = freed is not None and cell.value is not None and cell.value.held_at(now)
+        cell.value = freed or cell.value
+        return was_held
+
+    async def wait_released(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only."""
+        await self._cell(lease_name).wait_value(
+            lambda record: record is not None and (record.released or record.term > term)
+        )
+
+    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+        """See `NodeRegistry.heartbeat`. A cancelled call has changed nothing."""
+        await trio.lowlevel.checkpoint()
+        self._nodes[lease_name, node.node_id] = NodeSeen(node, incarnation, state, self._wall_clock())
+
+    async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
+        """See `NodeRegistry.nodes`."""
+        await trio.lowlevel.checkpoint()
+        return [seen for (name, _), seen in sorted(self._nodes.items()) if name == lease_name]
+
+    def _cell(self, lease_name: str) -> AsyncValue[LeaseRecord | None]:
+        return self._records.setdefault(lease_name, AsyncValue[LeaseRecord | None](None))
+
+    def _now(self) -> float:
+        run, now = trio.lowlevel.current_trio_token(), trio.current_time()
+        if run is not self._run:
+            self._run = run
+            for cell in self._records.values():
+                if cell.value is not None:
+                    cell.value = records.restamped(cell.value, now)
+        return now

@@ -1,0 +1,216 @@
+"""One run of a conductor: the nurseries, and the order in which everything ends.
+
+    outer nursery             a task parked here turns a cancellation from outside into a stop
+      shield                  nothing inside is cancelled from outside
+        lease nursery         lease task, heartbeats
+          work nursery        tick task, interval timer; its body waits for the stop and drains
+        (here no work is left, and the renewer has been joined)
+        release, last heartbeat, `stopped`, journal closed
+
+The nesting is the guarantee: the renewer outlives the work (I8) and the release comes after both (I7) however the
+work ends, by a drain, by an error of ours or by a KeyboardInterrupt.
+"""
+
+import enum
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import msgspec
+import trio
+from trio_util import AsyncValue, wait_any
+
+from .clocks import Clocks
+from .election import Candidate, Election
+from .execution import Surroundings
+from .heartbeats import Heartbeats
+from .journal import FRAMEWORK, Journal, Recorder
+from .journal_files import JournalFiles
+from .lease import Holder, LeaseStore, Node, NodeRegistry, NodeState
+from .runners import TimedJobs
+from .term import EndReason, Term
+from .ticks import TickGroup
+from .timing import LeaseTiming
+
+
+class Phase(enum.Enum):
+    """How far a run has come; it only ever moves forward."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    CANCELLING = "cancelling"
+    ENDED = "ended"
+
+
+@final
+class Plan(msgspec.Struct, frozen=True):
+    """What a run is to do: the conductor's arguments, with nothing left to be chosen."""
+
+    jobs: TimedJobs
+    store: LeaseStore
+    lease_name: str
+    node: Node
+    incarnation: str
+    timing: LeaseTiming
+    resources: Any
+    autostart: bool
+    drain_timeout: float
+    journals: Sequence[Journal]
+    files: JournalFiles | None
+    sync_each_tick: bool
+    boot_clock: Callable[[], float]
+
+
+@final
+class Supervisor:
+    """Owns every task of one run. `run` returns when all of them have ended and the lease is given back."""
+
+    def __init__(self, plan: Plan, recorder: Recorder, leadership: AsyncValue[Term | None]) -> None:
+        self.plan = plan
+        self.phase = Phase.RUNNING
+        self.pid = os.getpid()
+        self._recorder = recorder
+        self._token = trio.lowlevel.current_trio_token()
+        self._stop_requested = trio.Event()
+        self._drain_scope = trio.CancelScope()
+        clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
+        holder = Holder(plan.node.node_id, plan.incarnation)
+        candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
+        self.election = Election(candidate, recorder, leadership)
+        surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1))
+        self.ticks = TickGroup(
+            plan.jobs, surroundings, lambda: self.election.live_scope, lambda: self.phase is not Phase.RUNNING
+        )
+
+    def request_stop(self) -> None:
+        """Begin to stop. Synchronous, idempotent, from any thread and from signal handlers."""
+        if self.phase is Phase.RUNNING:
+            self.phase = Phase.DRAINING
+            # An Event that is set in a signal handler may lose a waiter: it is set on the loop instead.
+            try:
+                self._token.run_sync_soon(self._stop_requested.set, idempotent=True)
+            except trio.RunFinishedError:
+                self.phase = Phase.ENDED
+
+    def cancel_work(self) -> None:
+        """Stop without waiting for the work: what can be cancelled is. Called on the loop."""
+        self.request_stop()
+        self.phase = Phase.CANCELLING
+        self._drain_scope.cancel()
+
+    def is_in_work(self, task: trio.lowlevel.Task) -> bool:
+        """Return whether a task is leader's work, for which waiting for the stop would be waiting for itself."""
+        scope = self.election.scope
+        return (scope is not None and scope.is_worked_by(task)) or self.ticks.is_above(task)
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Run until stopped; `started` is called after the store's first answer, or once that is overdue.
+
+        A cancellation from outside is a stop, and goes on once that is done.
+        """
+        self._open_journals()
+        try:
+            async with trio.open_nursery() as outer:
+                outer.start_soon(self._stop_when_cancelled)
+                with trio.CancelScope(shield=True):
+                    await self._lead_and_work(started)
+                outer.cancel_scope.cancel()
+        finally:
+            self.phase = Phase.ENDED
+            self._close_journals()
+
+    async def _stop_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.request_stop()
+
+    async def _lead_and_work(self, started: Callable[[], None]) -> None:
+        heartbeats = self._heartbeats()
+        self._journal_started()
+        try:
+            async with trio.open_nursery() as lease_nursery:
+                lease_nursery.start_soon(self.election.run)
+                if heartbeats is not None:
+                    lease_nursery.start_soon(heartbeats.run, self._node_state)
+                await self._work(started)
+                lease_nursery.cancel_scope.cancel()
+        finally:
+            await self.election.release()
+            if heartbeats is not None:
+                with trio.CancelScope(shield=True):
+                    await heartbeats.send("stopped")
+            self._recorder.write(FRAMEWORK, "stopped", result="stopped")
+
+    async def _work(self, started: Callable[[], None]) -> None:
+        try:
+            async with trio.open_nursery() as work_nursery:
+                work_nursery.start_soon(self.ticks.serve, self._after_tick)
+                if self.plan.autostart:
+                    work_nursery.start_soon(self.ticks.keep_interval)
+                await wait_any(self.election.asked.wait, self._stop_requested.wait)
+                started()
+                await self._stop_requested.wait()
+                await self._drain()
+                work_nursery.cancel_scope.cancel()
+        finally:
+            # After a drain nothing is left to do here. After an error the lease is still renewed while we wait.
+            self.request_stop()
+            self.ticks.abandon()
+            await self._end_work("cancelled")
+
+    async def _drain(self) -> None:
+        self.election.withdraw()
+        if (scope := self.election.scope) is not None:
+            scope.end_services()
+        self._drain_scope.deadline = trio.current_time() + self.plan.drain_timeout
+        with self._drain_scope:
+            await self.ticks.wait_idle()
+            await self.election.wait_idle()
+            return
+        await self._end_work("drain_timeout" if self.phase is Phase.DRAINING else "cancelled")
+
+    async def _end_work(self, reason: EndReason) -> None:
+        if (scope := self.election.scope) is not None and not scope.is_idle:
+            scope.end(reason)
+        with trio.CancelScope(shield=True):
+            await self.ticks.wait_idle()
+            await self.election.wait_idle()
+
+    async def _after_tick(self) -> None:
+        if self.plan.sync_each_tick and self.plan.files is not None:
+            await self.plan.files.sync()
+
+    def _heartbeats(self) -> Heartbeats | None:
+        plan = self.plan
+        if not isinstance(plan.store, NodeRegistry):
+            return None
+        return Heartbeats(plan.store, plan.lease_name, plan.node, plan.incarnation, plan.timing, self._recorder)
+
+    def _node_state(self) -> NodeState:
+        return "standby" if self.election.live_scope is None else "leader"
+
+    def _journal_started(self) -> None:
+        plan = self.plan
+        details = {
+            "host": plan.node.host,
+            "incarnation": plan.incarnation,
+            "lease_name": plan.lease_name,
+            "node_id": plan.node.node_id,
+            "pid": self.pid,
+            "version": plan.node.version,
+        }
+        result = "loop_enabled" if plan.autostart else "loop_disabled"
+        self._recorder.write(FRAMEWORK, "started", result=result, details=details)
+
+    def _open_journals(self) -> None:
+        journals = [*self.plan.journals]
+        if self.plan.files is not None:
+            self.plan.files.open(self._recorder.today())
+            journals.append(self.plan.files)
+        self._recorder.attach(journals)
+
+    def _close_journals(self) -> None:
+        self._recorder.attach(())
+        if self.plan.files is not None:
+            self.plan.files.close()

@@ -1,0 +1,151 @@
+"""A term: one unbroken holding of the lease, as the deadline of the cancel scopes that its work runs in.
+
+`Term` is what leader's work may know: its number, what remains of the lease, and whether it is over. `TermScope`
+is the engine's side of the same term: it opens a cancel scope for each piece of work, moves the deadline of all
+of them with every confirmed renewal, and cancels them when the term ends. There is no other way in which work
+is allowed to run, and so nothing that has to notice a lost lease.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Literal, Protocol, TypeVar, final
+
+import trio
+from trio_util import AsyncValue
+
+from .clocks import Clocks, Instant
+from .errors import LeaseLost
+from .lease import Holder
+
+LossReason = Literal["lease_expired", "lease_superseded"]
+EndReason = Literal["lease_expired", "lease_superseded", "drain_timeout", "cancelled", "released"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Watchable(Protocol[T_co]):
+    """The reading side of trio-util's AsyncValue, which carries leadership to whoever waits for it."""
+
+    @property
+    def value(self) -> T_co:
+        """The value now."""
+        ...
+
+    async def wait_value(self, value_or_predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> T_co:
+        """Wait until the predicate holds, and return the value that it held for."""
+        ...
+
+
+@final
+class Term:
+    """One unbroken holding of a lease. Its `number` rises with every term, for ever: the fencing token."""
+
+    __slots__ = ("_clocks", "_deadline", "_ended", "holder", "lease_name", "number")
+
+    def __init__(self, number: int, lease_name: str, holder: Holder, clocks: Clocks, deadline: Instant) -> None:
+        self.number = number
+        self.lease_name = lease_name
+        self.holder = holder
+        self._clocks = clocks
+        self._deadline = deadline
+        self._ended: EndReason | None = None
+
+    def __repr__(self) -> str:
+        return f"<Term {self.number} of {self.lease_name!r}, {self.over or 'running'}>"
+
+    @property
+    def over(self) -> EndReason | None:
+        """Why leader's work may not go on, or None while it may. A term past its deadline is no term."""
+        if self._ended is None and self._clocks.remaining(self._deadline) <= 0:
+            return "lease_expired"
+        return self._ended
+
+    def lease_remaining(self) -> float:
+        """Return the seconds for which work may go on unless the lease is renewed; 0.0 once the term is over."""
+        return 0.0 if self._ended else max(0.0, self._clocks.remaining(self._deadline))
+
+    def check_lease(self) -> None:
+        """Return while the term lasts; raise LeaseLost once it is over. Synchronous, for any thread."""
+        if reason := self.over:
+            raise LeaseLost(f"term {self.number} of lease {self.lease_name!r} is over: {reason}")
+
+
+@final
+class TermScope:
+    """The engine's side of a term: the cancel scopes of its work, under one moving deadline."""
+
+    def __init__(self, term: Term, ttl: float, clocks: Clocks) -> None:
+        self.term = term
+        self._clocks = clocks
+        self._ttl = ttl
+        self._works: dict[trio.CancelScope, trio.lowlevel.Task] = {}
+        self._services: set[trio.CancelScope] = set()
+        self._at_work = AsyncValue(0)
+        # Until when the store honours the lease by our reckoning: past the deadline, cleanup must end by then.
+        self._honoured_until = clocks.now()
+
+    @property
+    def deadline(self) -> Instant:
+        """Until when work may go on."""
+        return self.term._deadline
+
+    def confirm(self, asked_at: Instant, deadline: Instant) -> None:
+        """Move the deadline of all work: the store has confirmed the lease."""
+        self.term._deadline = deadline
+        self._honoured_until = asked_at.after(self._ttl)
+        for scope in self._works:
+            scope.deadline = deadline.trio
+
+    def lease_lapsed(self) -> bool:
+        """Return whether the lease is past its deadline, whatever has become of the work."""
+        return self._clocks.remaining(self.deadline) <= 0
+
+    def end(self, reason: EndReason) -> None:
+        """Cancel all work and admit no more. The first reason stands."""
+        if self.term._ended is None:
+            self.term._ended = reason
+        for scope in self._works:
+            scope.cancel()
+
+    def end_services(self) -> None:
+        """Cancel the work that lasts for the whole term: a drain would wait for it in vain."""
+        for scope in self._services:
+            scope.cancel()
+
+    @contextmanager
+    def work(self, *, service: bool = False) -> Generator[trio.CancelScope, None, None]:
+        """Open a cancel scope for a piece of leader's work in the current task; the term counts it until it ends.
+
+        `service`: it is meant to last for the whole term, so that a drain cancels it at once.
+        """
+        scope = trio.CancelScope(deadline=self.deadline.trio)
+        if self.term.over:
+            scope.cancel()
+        self._works[scope] = trio.lowlevel.current_task()
+        if service:
+            self._services.add(scope)
+        self._at_work.value = len(self._works)
+        try:
+            with scope:
+                yield scope
+        finally:
+            del self._works[scope]
+            self._services.discard(scope)
+            self._at_work.value = len(self._works)
+
+    def is_worked_by(self, task: trio.lowlevel.Task) -> bool:
+        """Return whether this very task runs a piece of the term's work."""
+        return task in self._works.values()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no work of the term is left."""
+        return not self._works
+
+    async def wait_idle(self) -> None:
+        """Wait until no work of the term is left, threads included. Cancelling stops the waiting only."""
+        await self._at_work.wait_value(lambda count: count == 0)
+
+    def overrun(self) -> float:
+        """Return the seconds for which the store has not honoured the lease any more; 0.0 or less while it does."""
+        return -self._clocks.remaining(self._honoured_until)

@@ -1,0 +1,94 @@
+"""How long a lease may be trusted: the deadline arithmetic, pure, and when a standby looks again."""
+
+import math
+import random
+from dataclasses import dataclass
+from typing import final
+
+from .clocks import Instant
+from .lease import PRIMARY_PRIORITY, LeaseGrant
+
+POLL_INTERVAL = 0.75
+POLL_JITTER = 0.1
+LOW_PRIORITY_WAIT = 0.5
+FIRST_BACKOFF = 0.25
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class LeaseTiming:
+    """The seconds by which a lease is held; a `ttl` alone is always safe.
+
+    `ttl`: how long the store honours a lease without renewal. `renew_interval`: from one renewal to the next.
+    `margin`: how long before the store would give the lease away our work is cancelled, so that its cleanup and
+    the drift between two clocks fit in. `store_timeout`: how long one call of the store may take.
+    `heartbeat_interval`: from one sign of life of the node to the next.
+    """
+
+    ttl: float
+    renew_interval: float
+    margin: float
+    store_timeout: float
+    heartbeat_interval: float
+
+    def __init__(
+        self,
+        ttl: float = 30.0,
+        renew_interval: float | None = None,
+        margin: float | None = None,
+        store_timeout: float | None = None,
+        heartbeat_interval: float | None = None,
+    ) -> None:
+        """Fill in min(5, ttl/6), ttl/10, ttl/6 and the renew interval for what is left out.
+
+        Raises ValueError, naming the numbers, unless each is positive and two store calls in a row may time out
+        after a renewal falls due without the lease being lost (I10).
+        """
+        _require_positive("ttl", ttl)
+        values = {
+            "ttl": ttl,
+            "renew_interval": min(5.0, ttl / 6) if renew_interval is None else renew_interval,
+            "margin": ttl / 10 if margin is None else margin,
+            "store_timeout": ttl / 6 if store_timeout is None else store_timeout,
+        }
+        values["heartbeat_interval"] = values["renew_interval"] if heartbeat_interval is None else heartbeat_interval
+        for name, value in values.items():
+            _require_positive(name, value)
+            object.__setattr__(self, name, float(value))
+        if self.renew_interval + 2 * self.store_timeout + self.margin >= self.ttl:
+            raise ValueError(
+                "lease timing is unsafe: renew_interval + 2 * store_timeout + margin must be less than ttl, but "
+                f"{self.renew_interval:g} + 2 * {self.store_timeout:g} + {self.margin:g} >= {self.ttl:g} seconds."
+            )
+
+    def deadline(self, asked_at: Instant, grant: LeaseGrant) -> Instant:
+        """Return until when work may go on under a grant that was asked for at `asked_at` (I1).
+
+        Counted from before the question was sent, never from the answer's arrival: the store cannot have
+        begun to count earlier than that.
+        """
+        return asked_at.after(min(self.ttl, grant.expires_in) - self.margin)
+
+    def next_look(self, grant: LeaseGrant, *, watching: bool, priority: int) -> float:
+        """Return the seconds after which a standby that was refused asks again (I9).
+
+        It asks soon after the lease would expire, a node of lower priority half a second later, so that the
+        primary wins when both are there.
+        """
+        interval = self.renew_interval if watching else POLL_INTERVAL
+        jitter = random.uniform(0, POLL_JITTER)
+        if 0 < grant.expires_in <= interval + POLL_JITTER:
+            return grant.expires_in + jitter + (LOW_PRIORITY_WAIT if priority < PRIMARY_PRIORITY else 0.0)
+        return interval + jitter if watching else interval - POLL_JITTER + 2 * jitter
+
+    def backoff(self, failures: int) -> float:
+        """Return the seconds to wait after so many failed calls in a row, the first retry being immediate (I11)."""
+        if failures <= 1:
+            return 0.0
+        ceiling = min(self.renew_interval, FIRST_BACKOFF * 2.0 ** min(failures - 2, 16))
+        return random.uniform(ceiling / 2, ceiling)
+
+
+def _require_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"lease timing {name} must be a positive number of seconds, not {value!r}.")
