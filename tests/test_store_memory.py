@@ -1,0 +1,156 @@
+"""The memory store: exact times on Trio's clock, wake-ups on release, and one Trio run after another."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from conductor_jobs.lease import Holder, LeaseGrant, Node, NodeSeen
+from conductor_jobs.stores.memory import MemoryLeaseStore
+
+ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
+
+
+@pytest.fixture
+def store() -> MemoryLeaseStore:
+    return MemoryLeaseStore(wall_clock=lambda: 1000.0)
+
+
+async def test_a_lease_lasts_for_its_ttl_to_the_instant(store: MemoryLeaseStore, autojump_clock: MockClock) -> None:
+    await store.acquire("jobs", ALPHA, 30.0)
+    await trio.sleep(29.5)
+    assert await store.acquire("jobs", BETA, 10.0) == LeaseGrant("alpha", 1, False, "acquire", 970.5, 1000.5, 0.5)
+    await trio.sleep(0.5)
+    assert await store.acquire("jobs", BETA, 10.0) == LeaseGrant("beta", 2, True, "acquire", 1000.0, 1010.0, 10.0)
+
+
+async def test_a_renewal_counts_from_when_it_arrives(store: MemoryLeaseStore, autojump_clock: MockClock) -> None:
+    await store.acquire("jobs", ALPHA, 30.0)
+    await trio.sleep(20)
+    assert (await store.acquire("jobs", ALPHA, 30.0, term=1)).expires_in == 30.0
+    await trio.sleep(29)
+    assert (await store.acquire("jobs", BETA, 30.0)).expires_in == 1.0
+
+
+@pytest.mark.parametrize("call", ["acquire", "renew", "release", "heartbeat"])
+async def test_a_cancelled_call_has_changed_nothing(store: MemoryLeaseStore, call: str) -> None:
+    await store.acquire("jobs", ALPHA, 1000.0)
+    before = await store.acquire("jobs", BETA, 1000.0)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        match call:
+            case "acquire":
+                await store.acquire("jobs", ALPHA, 9000.0)
+            case "renew":
+                await store.acquire("jobs", ALPHA, 9000.0, term=1)
+            case "release":
+                await store.release("jobs", ALPHA)
+            case _:
+                await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    assert scope.cancelled_caught
+    after = await store.acquire("jobs", BETA, 1000.0)
+    assert (after.holder_id, after.term) == ("alpha", 1)
+    assert 0 < after.expires_in <= before.expires_in
+    assert (await store.acquire("jobs", ALPHA, 1000.0, term=1)).is_leader
+    assert list(await store.nodes("jobs")) == []
+
+
+async def test_a_standby_that_watches_is_woken_by_the_release(
+    store: MemoryLeaseStore, autojump_clock: MockClock
+) -> None:
+    await store.acquire("jobs", ALPHA, 30.0)
+    woken_at: list[float] = []
+
+    async def watch() -> None:
+        await store.wait_released("jobs", 1)
+        woken_at.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        nursery.start_soon(watch)
+        await trio.sleep(7)
+        await store.acquire("jobs", ALPHA, 30.0, term=1)
+        await store.release("jobs", BETA)
+        await store.acquire("reports", BETA, 30.0)
+        await store.release("reports", BETA)
+        await trio.sleep(1)
+        assert woken_at == []
+        await store.release("jobs", ALPHA)
+    assert woken_at == [8.0, 8.0]
+
+
+@pytest.mark.parametrize("successor", [None, BETA])
+async def test_a_release_that_is_past_is_told_at_once(
+    store: MemoryLeaseStore, autojump_clock: MockClock, successor: Holder | None
+) -> None:
+    await store.acquire("jobs", ALPHA, 30.0)
+    await store.release("jobs", ALPHA)
+    if successor is not None:
+        await store.acquire("jobs", successor, 30.0)
+    await store.wait_released("jobs", 1)
+    assert trio.current_time() == 0.0
+
+
+async def test_an_expiry_is_no_release_but_the_next_term_ends_the_watch(
+    store: MemoryLeaseStore, autojump_clock: MockClock
+) -> None:
+    await store.acquire("jobs", ALPHA, 30.0)
+    with trio.move_on_after(50) as too_long:
+        await store.wait_released("jobs", 1)
+    assert too_long.cancelled_caught
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.wait_released, "jobs", 1)
+        await wait_all_tasks_blocked()
+        await store.acquire("jobs", BETA, 30.0)
+    assert trio.current_time() == 50.0
+
+
+async def test_a_watch_of_a_lease_that_nobody_held_yet_waits_for_its_first_term(
+    store: MemoryLeaseStore, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.wait_released, "jobs", 0)
+        await trio.sleep(5)
+        assert len(nursery.child_tasks) == 1
+        await store.acquire("jobs", ALPHA, 30.0)
+
+
+async def test_heartbeats_are_stamped_by_the_stores_wall_clock(store: MemoryLeaseStore) -> None:
+    node = Node("alpha", "host-a")
+    await store.heartbeat("jobs", node, "1", "leader")
+    assert await store.nodes("jobs") == [NodeSeen(node, "1", "leader", 1000.0)]
+
+
+async def test_it_is_a_context_manager_that_closes_nothing(store: MemoryLeaseStore) -> None:
+    async with store as entered:
+        assert entered is store
+        await store.acquire("jobs", ALPHA, 30.0)
+    assert (await store.acquire("jobs", BETA, 30.0)).holder_id == "alpha"
+
+
+def test_a_lease_that_outlives_its_trio_run_gets_its_whole_ttl_again_in_the_next() -> None:
+    store = MemoryLeaseStore()
+
+    async def take_late() -> None:
+        await trio.sleep(1000)
+        await store.acquire("jobs", ALPHA, 30.0)
+
+    async def look() -> list[tuple[bool, int, float]]:
+        await trio.sleep(200)
+        grants = [await store.acquire("jobs", BETA, 30.0)]
+        await trio.sleep(29)
+        grants.append(await store.acquire("jobs", BETA, 30.0))
+        await trio.sleep(1)
+        grants.append(await store.acquire("jobs", BETA, 30.0))
+        return [(grant.is_leader, grant.term, grant.expires_in) for grant in grants]
+
+    trio.run(take_late, clock=MockClock(autojump_threshold=0))
+    seen = trio.run(look, clock=MockClock(autojump_threshold=0))
+    assert seen == [(False, 1, 30.0), (False, 1, 1.0), (True, 2, 30.0)]
+
+
+def test_an_incarnation_stays_barred_in_the_next_trio_run() -> None:
+    store = MemoryLeaseStore()
+    trio.run(store.acquire, "jobs", ALPHA, 30.0)
+    trio.run(store.release, "jobs", ALPHA)
+    assert not trio.run(store.acquire, "jobs", ALPHA, 30.0).is_leader
+    assert trio.run(store.acquire, "jobs", BETA, 30.0).term == 2

@@ -1,0 +1,254 @@
+"""The SQLite store on real files, in real time: what it refuses to touch, and how it shares a file (I4, I6)."""
+
+import random
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
+
+import pytest
+import trio
+
+from conductor_jobs.errors import Unusable
+from conductor_jobs.lease import Holder, LeaseGrant
+from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+
+ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
+FOREIGN = "belongs to another application"
+DAMAGED = "is a damaged SQLite database"
+NEWER = "has schema version 2, and this conductor-jobs knows 1"
+# Root may write anywhere, so the process becomes nobody before it asks; what it needs it has imported by then.
+CAMPAIGN = """
+import os, sys, trio
+from conductor_jobs.errors import Unusable
+from conductor_jobs.lease import Holder
+from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+trio.run(trio.to_thread.run_sync, os.getpid)
+if sys.argv[2] == "nobody" and os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    grant = trio.run(SQLiteLeaseStore(sys.argv[1]).acquire, "jobs", Holder(sys.argv[2], "1"), 30.0)
+    print(grant.is_leader, grant.term, grant.holder_id)
+except Unusable as error:
+    print(f"Unusable: {error}")
+"""
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def execute(path: Path, *statements: str) -> object:
+    with closing(connect(path)) as database:
+        return [database.execute(statement).fetchone() for statement in statements][-1]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lease.db"
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """Make a folder that every user may read, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+async def test_the_file_is_made_with_its_folders_by_the_first_call(tmp_path: Path) -> None:
+    store = SQLiteLeaseStore(tmp_path / "deep" / "er" / "lease.db")
+    assert content(tmp_path) == {}
+    assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
+    assert store.path.is_file()
+
+
+async def test_commits_survive_a_power_failure_and_readers_do_not_block_them(path: Path) -> None:
+    store = SQLiteLeaseStore(path)
+    await store.acquire("jobs", ALPHA, 30.0)
+    assert execute(path, "PRAGMA journal_mode") == ("wal",)
+    with store._transaction() as database:
+        assert database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+async def test_nothing_is_held_open_between_calls(path: Path) -> None:
+    store = SQLiteLeaseStore(path)
+    await store.acquire("jobs", ALPHA, 30.0)
+    assert list(content(path.parent)) == ["lease.db"]
+    async with store as entered:
+        assert entered is store
+    path.unlink()
+    assert (await store.acquire("jobs", BETA, 30.0)).term == 1
+
+
+def ours(path: Path) -> Path:
+    trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(lambda path: path.write_bytes(b"no database\n" * 500), "is no SQLite database", id="garbage"),
+        pytest.param(lambda path: execute(path, "CREATE TABLE lease (name)"), FOREIGN, id="foreign tables"),
+        pytest.param(lambda path: execute(path, "PRAGMA application_id = 77", "VACUUM"), FOREIGN, id="foreign mark"),
+        pytest.param(lambda path: execute(path, "PRAGMA user_version = 1"), FOREIGN, id="foreign version"),
+        pytest.param(lambda path: execute(ours(path), "PRAGMA user_version = 2"), NEWER, id="newer"),
+        pytest.param(lambda path: ours(path).write_bytes(path.read_bytes()[:5000]), DAMAGED, id="damaged"),
+        pytest.param(Path.mkdir, "cannot be opened", id="folder"),
+    ],
+)
+def test_a_file_that_can_never_work_is_named_and_not_touched(
+    path: Path, make: Callable[[Path], object], reason: str
+) -> None:
+    make(path)
+    before = content(path.parent)
+    with pytest.raises(Unusable) as caught:
+        trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0)
+    assert str(caught.value).startswith(f"database {str(path)!r} {reason}")
+    assert content(path.parent) == before
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_naming_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file" / "lease.db"
+    path.parent.touch()
+    with pytest.raises(Unusable) as caught:
+        trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0)
+    assert str(caught.value).startswith(f"database {str(path)!r} cannot be made: ")
+
+
+def campaigner(path: Path, node_id: str) -> Popen[str]:
+    return Popen([sys.executable, "-c", CAMPAIGN, str(path), node_id], stdin=PIPE, stdout=PIPE, text=True)
+
+
+def ask_as_nobody(path: Path) -> str:
+    with campaigner(path, "nobody") as process:
+        return process.communicate("\n")[0].removeprefix("ready\n")
+
+
+@pytest.mark.parametrize("prepared", [True, False], ids=["a lease database", "an empty file"])
+@pytest.mark.parametrize("folder_mode", [0o555, 0o777], ids=["read-only folder", "writable folder"])
+def test_a_read_only_file_is_named_and_not_touched(public_folder: Path, folder_mode: int, prepared: bool) -> None:
+    path = public_folder / "lease.db"
+    path.touch()
+    if prepared:
+        ours(path)
+    path.chmod(0o444)
+    public_folder.chmod(folder_mode)
+    before = content(public_folder)
+    assert ask_as_nobody(path).startswith(
+        (f"Unusable: database {str(path)!r} is read-only", f"Unusable: database {str(path)!r} cannot be opened")
+    )
+    assert content(public_folder) == before
+
+
+@pytest.mark.parametrize("name", ["lease.db", "deep/lease.db"])
+def test_a_file_that_may_not_be_made_is_an_error_naming_it(public_folder: Path, name: str) -> None:
+    public_folder.chmod(0o555)
+    path = public_folder / name
+    assert ask_as_nobody(path).startswith(
+        (f"Unusable: database {str(path)!r} cannot be opened", f"Unusable: database {str(path)!r} cannot be made")
+    )
+    assert content(public_folder) == {}
+
+
+async def test_a_lock_of_another_connection_is_waited_out_in_trio(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, pauses, third_pause, grants = SQLiteLeaseStore(path), list[float](), trio.Event(), list[LeaseGrant]()
+    await store.acquire("jobs", ALPHA, 30.0)
+
+    def choose_pause(low: float, high: float) -> float:
+        pauses.append(low)
+        if len(pauses) == 3:
+            third_pause.set()
+        return low
+
+    async def renew() -> None:
+        grants.append(await store.acquire("jobs", ALPHA, 30.0, term=1))
+
+    monkeypatch.setattr(random, "uniform", choose_pause)
+    with closing(connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(renew)
+            await third_pause.wait()
+            assert grants == []
+            other.execute("ROLLBACK")
+    assert [grant.is_leader for grant in grants] == [True]
+
+
+async def test_a_cancellation_while_the_file_is_locked_is_prompt_and_changes_nothing(path: Path) -> None:
+    store = SQLiteLeaseStore(path)
+    await store.acquire("jobs", ALPHA, 30.0)
+    with closing(connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = trio.current_time()
+        with trio.move_on_after(0.1) as scope:
+            await store.acquire("jobs", ALPHA, 30.0)
+        assert scope.cancelled_caught
+        assert trio.current_time() - began < 0.4
+    assert (await store.acquire("jobs", BETA, 30.0)).term == 1
+
+
+def test_of_16_processes_that_make_the_file_at_once_one_leads_in_term_1(path: Path) -> None:
+    with ExitStack() as stack:
+        processes = [stack.enter_context(campaigner(path, f"node-{number}")) for number in range(16)]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        answers = sorted(process.communicate()[0] for process in processes)
+    leader = answers[-1].split()[-1]
+    assert answers == [f"False 1 {leader}\n"] * 15 + [f"True 1 {leader}\n"]
+
+
+@pytest.mark.parametrize("statement", range(12))
+def test_a_file_that_another_process_makes_between_two_statements_of_ours_is_no_foreign_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, statement: int
+) -> None:
+    rivals, statements = list[LeaseGrant](), list[str]()
+
+    def trace(text: str) -> None:
+        statements.append(text)
+        if len(statements) == statement + 1:
+            with suppress(sqlite3.OperationalError):  # ours has the write lock
+                rivals.append(SQLiteLeaseStore(path)._acquire("jobs", BETA, 30.0, None))
+
+    def connect_traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        monkeypatch.undo()
+        connection: sqlite3.Connection = sqlite3.connect(*args, **kwargs)
+        connection.set_trace_callback(trace)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_traced)
+    grant = trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0)
+    assert [each.term for each in [grant, *rivals]] == [1] * (1 + len(rivals))
+    assert grant.is_leader == (not rivals)
+
+
+def test_two_stores_of_one_file_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = SQLiteLeaseStore("lease.db")
+    assert store == SQLiteLeaseStore(tmp_path / "lease.db")
+    assert hash(store) == hash(SQLiteLeaseStore(tmp_path / "lease.db"))
+    assert store != SQLiteLeaseStore("other.db")
+    assert store != str(store.path)
+    assert repr(store) == f"SQLiteLeaseStore({str(tmp_path / 'lease.db')!r})"
+
+
+def test_an_empty_path_is_rejected() -> None:
+    with pytest.raises(ValueError, match="path must be the name of a file, not ''"):
+        SQLiteLeaseStore("")
