@@ -10,9 +10,11 @@ import trio
 from trio.testing import MockClock
 
 from conductor_jobs.clocks import Clocks, Instant, boot_clock_domain, boot_time
+from conductor_jobs.errors import LeaseLost
 from conductor_jobs.lease import Holder
 from conductor_jobs.stores import sqlite as sqlite_store
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+from conductor_jobs.term import Term
 
 ASK_ANOTHER_PROCESS = "from conductor_jobs.clocks import *; print(boot_clock_domain()); print(boot_time())"
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
@@ -82,6 +84,23 @@ async def test_what_remains_shrinks_with_a_suspend_that_trios_clock_does_not_see
     deadline = clocks.now().after(10)
     boot_clock.now += 3600
     assert clocks.remaining(deadline) == -3590.0
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_a_term_is_over_once_either_clock_has_reached_its_deadline(suspended: bool) -> None:
+    trio_clock, boot_clock = MockClock(), Suspendable(7000.0)
+    clocks = Clocks(trio_clock, boot_clock)
+    term = Term(7, "jobs", ALPHA, clocks, clocks.now().after(9))
+    for passed, remaining in ((8.5, 0.5), (0.5, 0.0)):
+        term.check_lease()
+        if suspended:
+            boot_clock.now += passed
+        else:
+            trio_clock.jump(passed)
+        assert term.lease_remaining() == remaining
+    assert term.over == "lease_expired"
+    with pytest.raises(LeaseLost, match="term 7 of lease 'jobs' is over: lease_expired"):
+        term.check_lease()
 
 
 async def test_both_clocks_may_be_read_from_a_thread() -> None:

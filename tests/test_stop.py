@@ -120,7 +120,7 @@ async def test_a_standby_that_is_stopped_does_not_come_to_lead(autojump_clock: M
         await trio.sleep(3.21)
         first.request_stop()
         second.request_stop()
-    assert journal.stages() == ["started", "stopped"]
+    assert journal.stages() == ["started", "stopping", "stopped"]
 
 
 @pytest.mark.parametrize("leading", [True, False])
@@ -151,7 +151,7 @@ async def test_a_stop_before_the_stores_first_answer_is_prompt(autojump_clock: M
         conductor.request_stop()
         store.heal()
     assert trio.current_time() == start + 1
-    assert journal.stages() == ["started", "stopped"]
+    assert journal.stages() == ["started", "stopping", "stopped"]
 
 
 async def test_a_late_campaign_of_a_stopped_conductor_takes_nothing(autojump_clock: MockClock) -> None:

@@ -69,8 +69,8 @@ def public_folder() -> Iterator[Path]:
 
 async def test_the_file_is_made_with_its_folders_by_the_first_call(tmp_path: Path) -> None:
     store = SQLiteLeaseStore(tmp_path / "deep" / "er" / "lease.db")
-    assert content(tmp_path) == {}
-    assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
+    assert not list(tmp_path.iterdir())
+    await store.acquire("jobs", ALPHA, 30.0)
     assert store.path.is_file()
 
 
@@ -86,10 +86,9 @@ async def test_nothing_is_held_open_between_calls(path: Path) -> None:
     store = SQLiteLeaseStore(path)
     await store.acquire("jobs", ALPHA, 30.0)
     assert list(content(path.parent)) == ["lease.db"]
-    async with store as entered:
-        assert entered is store
     path.unlink()
-    assert (await store.acquire("jobs", BETA, 30.0)).term == 1
+    async with store as entered:
+        assert (await entered.acquire("jobs", BETA, 30.0)).term == 1
 
 
 def ours(path: Path) -> Path:
@@ -243,10 +242,7 @@ def test_two_stores_of_one_file_are_equal(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     store = SQLiteLeaseStore("lease.db")
     assert store == SQLiteLeaseStore(tmp_path / "lease.db")
-    assert hash(store) == hash(SQLiteLeaseStore(tmp_path / "lease.db"))
-    assert store != SQLiteLeaseStore("other.db")
-    assert store != str(store.path)
-    assert repr(store) == f"SQLiteLeaseStore({str(tmp_path / 'lease.db')!r})"
+    assert len({store, SQLiteLeaseStore(tmp_path / "lease.db"), SQLiteLeaseStore("other.db")}) == 2
 
 
 def test_an_empty_path_is_rejected() -> None:

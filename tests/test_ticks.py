@@ -262,7 +262,10 @@ async def test_a_thread_of_a_lost_term_is_told_and_waited_for(nursery: trio.Nurs
     await nursery.start(conductor.run)
     assert (await conductor.run_tick()).decision == "interrupted"
     cancelled = journal.one("runner_cancelled")
-    assert (cancelled.result, cancelled.error) == ("lease_expired", "term 1 of lease 'conductor' is over: lease_expired")
+    assert (cancelled.result, cancelled.error) == (
+        "lease_expired",
+        "term 1 of lease 'conductor' is over: lease_expired",
+    )
     nursery.cancel_scope.cancel()
 
 
@@ -346,5 +349,3 @@ async def test_runners_that_never_wait_do_not_starve_the_loop(nursery: trio.Nurs
         assert len(turns) - before >= 20
         watched.cancel_scope.cancel()
     await conductor.stop()
-
-

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, final
 
 import trio
-from trio_util import AsyncValue, compose_values
 
 from .clocks import boot_time
 from .errors import ConductorStopped, LeaseLost
@@ -19,15 +18,15 @@ from .execution import TickResult
 from .failures import sole_exception
 from .journal import Journal, Recorder
 from .journal_files import JournalFiles
+from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node
 from .runners import TickTrigger, TimedJobs
 from .signals import run_until_signalled
 from .status import ConductorStatus, status_of
 from .supervisor import Phase, Plan, Supervisor
-from .term import Term, Watchable
+from .term import Term
 from .timing import LeaseTiming
 
-_Life = Literal["not started", "starting", "running", "ended"]
 _running: Final[set[tuple[int, Hashable, str]]] = set()
 _running_lock: Final = threading.Lock()
 
@@ -104,14 +103,16 @@ class Conductor:
         self._renew_failure_threshold = renew_failure_threshold
         self._boot_clock = boot_clock
         self._recorder = Recorder(wall_clock)
-        self._leadership: AsyncValue[Term | None] = AsyncValue(None)
-        self._life: AsyncValue[_Life] = AsyncValue("not started")
+        self._leadership = Leadership()
         self._supervisor: Supervisor | None = None
 
     @property
     def leadership(self) -> Watchable[Term | None]:
-        """The term while this node leads, else None, as trio-util's AsyncValue; for reading and waiting only."""
-        return self._leadership
+        """The term while this node leads, else None, as trio-util's AsyncValue; for reading and waiting only.
+
+        A predicate that raises is reported on stderr, and may keep others who wait here from a change.
+        """
+        return self._leadership.published
 
     @property
     def started(self) -> bool:
@@ -132,33 +133,35 @@ class Conductor:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:
             raise RuntimeError("this conductor is running already")
-        with self._registered():
-            supervisor = self._supervisor = Supervisor(self._plan(), self._recorder, self._leadership)
-            self._life.value = "starting"
-            failure: BaseException | None = None
-            try:
-                await supervisor.run(lambda: self._now_running(task_status))
-            except BaseExceptionGroup as group:
-                failure = sole_exception(group)
-            finally:
-                self._leadership.value = None
-                self._life.value = "ended"
-            # Raised out here, where it gets no nurseries' groups for a context.
-            if failure is not None:
-                raise failure
+        failure: BaseException | None = None
+        try:
+            with self._registered():
+                self._supervisor = Supervisor(self._plan(), self._recorder, self._leadership)
+                self._leadership.enter("starting")
+                await self._supervisor.run(lambda: self._now_running(task_status))
+        except BaseExceptionGroup as group:
+            failure = sole_exception(group)
+        finally:
+            self._leadership.term = None
+            self._leadership.enter("ended")
+        # Raised out here, where it gets no nurseries' groups for a context.
+        if failure is not None:
+            raise failure
 
     async def run_until_signalled(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run as `run` does until SIGTERM or SIGINT, which drains; a second one cancels the work at once.
 
         Raises what `run` raises; KeyboardInterrupt after a second signal; RuntimeError outside of the main thread.
-        Work that even the second signal cannot end, such as a runner's thread, is given `LeaseTiming.margin`
-        seconds, then the process ends with exit code 130 and the lease expires by itself.
+        Work that even the second signal cannot end, such as a runner's thread, is given the seconds of
+        `LeaseTiming`'s margin and of two store calls; then the process ends with exit code 130, and the lease
+        expires by itself. One conductor of a process at a time: RuntimeError for a second.
         """
         await run_until_signalled(
             lambda: self.run(task_status=task_status),
             self.request_stop,
             self.cancel_work,
-            self._timing.margin,
+            # After the work has had its margin, the release and the last heartbeat may take their time.
+            self._timing.margin + 2 * self._timing.store_timeout,
         )
 
     async def run_tick(self, trigger: TickTrigger = "manual") -> TickResult:
@@ -192,7 +195,7 @@ class Conductor:
         if supervisor is None:
             await trio.lowlevel.checkpoint()
         else:
-            await self._life.wait_value(lambda life: life == "ended" or self._supervisor is not supervisor)
+            await self._leadership.wait_ended(lambda: self._supervisor is supervisor)
 
     def cancel_work(self) -> None:
         """Stop without a drain: leader's work is cancelled at once. On the loop's thread; nothing when not running."""
@@ -204,17 +207,14 @@ class Conductor:
 
         Raises ConductorStopped when `run` has ended, or ends first.
         """
-        return await self._wait_leader(after=None)
+        return await self._leadership.wait_leader()
 
     async def wait_standby(self) -> None:
         """Wait until this node runs and does not lead. Cancelling stops the waiting only.
 
         Raises ConductorStopped when `run` has ended, or ends first.
         """
-        with compose_values(term=self._leadership, life=self._life, _transform_=tuple) as both:
-            await both.wait_value(lambda now: now in ((None, "running"), (None, "ended")))
-        if self._life.value == "ended":
-            raise ConductorStopped("the conductor's run has ended")
+        await self._leadership.wait_standby()
 
     async def run_as_leader(
         self, work: Callable[[Term], Awaitable[object]]
@@ -226,7 +226,7 @@ class Conductor:
         """
         supervisor = self._require_running()
         live = supervisor.election.live_scope
-        if live is None or supervisor.phase is not Phase.RUNNING:
+        if live is None or supervisor.stopping:
             await trio.lowlevel.checkpoint()
             return "skipped_not_leader"
         with live.work() as scope:
@@ -246,11 +246,11 @@ class Conductor:
         term: Term | None = None
         while True:
             try:
-                term = await self._wait_leader(after=term)
+                term = await self._leadership.wait_leader(after=term)
             except ConductorStopped:
                 return
             live = supervisor.election.live_scope
-            if live is not None and supervisor.phase is Phase.RUNNING:
+            if live is not None and live.term is term and not supervisor.stopping:
                 with live.work(service=True):
                     await work(live.term)
 
@@ -260,18 +260,8 @@ class Conductor:
         node = self._node or Node()
         return status_of(self._supervisor, node, self.jobs.runner_names, self._renew_failure_threshold)
 
-    async def _wait_leader(self, after: Term | None) -> Term:
-        def led(term: Term | None) -> bool:
-            return term is not None and term is not after and term.over is None
-
-        with compose_values(term=self._leadership, life=self._life, _transform_=tuple) as both:
-            term: Term | None = (await both.wait_value(lambda now: led(now[0]) or now[1] == "ended"))[0]
-        if term is None or not led(term):
-            raise ConductorStopped("the conductor's run has ended")
-        return term
-
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
-        self._life.value = "running"
+        self._leadership.enter("running")
         task_status.started()
 
     def _current(self) -> Supervisor | None:

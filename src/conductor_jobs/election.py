@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import final
 
 import trio
-from trio_util import AsyncValue
 
 from .clocks import Clocks
 from .errors import Unusable
 from .journal import LEASE, Recorder
+from .leadership import Leadership
 from .lease import Holder, LeaseGrant, LeaseStore, ReleaseWatcher
 from .store_calls import NoAnswer, call_store, problem_text
 from .term import EndReason, LossReason, Term, TermScope
@@ -25,6 +25,8 @@ from .timing import POLL_INTERVAL, LeaseTiming
 
 # After a release all who watch wake at once; a little apart they do not fight for the store's lock.
 _STAMPEDE_JITTER = 0.02
+# Between two campaigns that brought nothing: a store that answers nonsense at once is not to be hammered.
+_SHORTEST_PAUSE = 0.01
 
 
 @final
@@ -44,15 +46,17 @@ class Candidate:
 class Election:
     """Who leads, as far as this node knows; `run` is the lease task."""
 
-    def __init__(self, candidate: Candidate, recorder: Recorder, leadership: AsyncValue[Term | None]) -> None:
+    def __init__(self, candidate: Candidate, recorder: Recorder, leadership: Leadership) -> None:
         self._candidate = candidate
         self._recorder = recorder
         self._leadership = leadership
         self._campaign_scope = trio.CancelScope()
         self._withdrawn = trio.Event()
         self._scope: TermScope | None = None
-        self.asked = trio.Event()
+        # The store's first answer has come, or is overdue.
+        self.settled = trio.Event()
         self.last_grant: LeaseGrant | None = None
+        self._highest_term = 0
         self.consecutive_failures = 0
 
     @property
@@ -65,6 +69,7 @@ class Election:
         """The scope of the latest term, as long as work of it may be left."""
         return self._scope
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Campaign and hold the lease by turns, until withdrawn as a standby or cancelled."""
         while not self._withdrawn.is_set():
@@ -95,7 +100,7 @@ class Election:
         Asked of the store even when we do not know of a lease: the outcome of an earlier call may be unknown.
         Bounded by the store timeout, and shielded from cancellation.
         """
-        if self._scope is not None and self._leadership.value is self._scope.term:
+        if self._scope is not None and self._leadership.term is self._scope.term:
             self._end(self._scope, "released")
         candidate = self._candidate
         with trio.CancelScope(shield=True):
@@ -111,22 +116,28 @@ class Election:
                     self._journal("lease_released", result="released")
 
     async def _campaign(self) -> TermScope:
-        timing, clocks = self._candidate.timing, self._candidate.clocks
+        candidate, clocks = self._candidate, self._candidate.clocks
         while True:
             asked_at = clocks.now()
-            grant = await self._ask(term=None, patience=timing.store_timeout)
+            grant = await self._ask(term=None, patience=candidate.timing.store_timeout)
             if grant is not None and grant.is_leader:
-                deadline = timing.deadline(asked_at, grant)
-                if clocks.remaining(deadline) > 0:
-                    term = Term(grant.term, self._candidate.lease_name, self._candidate.holder, clocks, deadline)
-                    scope = TermScope(term, timing.ttl, clocks)
-                    scope.confirm(asked_at, deadline)
-                    return scope
-                self._failed(NoAnswer("the lease store granted the lease too late for work to begin"), None)
-            self.asked.set()
+                deadline = candidate.timing.deadline(asked_at, grant)
+                if clocks.remaining(deadline) <= 0:
+                    self._failed(NoAnswer("the lease store granted the lease too late for work to begin"), None)
+                elif grant.term <= self._highest_term:
+                    # Our fencing token would be refused by whatever has seen the higher one: campaign on (I3).
+                    self._failed(
+                        NoAnswer(f"the lease store granted term {grant.term} after {self._highest_term}"), None
+                    )
+                else:
+                    self._accepted(grant)
+                    term = Term(grant.term, candidate.lease_name, candidate.holder, clocks, deadline)
+                    return TermScope(term, candidate.timing.margin, clocks)
+            self.settled.set()
             if grant is None or grant.is_leader:
-                await trio.sleep(timing.backoff(self.consecutive_failures))
+                await trio.sleep(max(_SHORTEST_PAUSE, candidate.timing.backoff(self.consecutive_failures)))
             else:
+                self._accepted(grant)
                 await self._stand_by(grant)
 
     async def _stand_by(self, grant: LeaseGrant) -> None:
@@ -163,8 +174,10 @@ class Election:
                     pause = timing.backoff(self.consecutive_failures)
                     continue
                 if not grant.is_leader or grant.term != scope.term.number:
+                    self._accepted(grant)
                     return "lease_superseded"
-                scope.confirm(asked_at, timing.deadline(asked_at, grant))
+                self._accepted(grant)
+                scope.confirm(timing.deadline(asked_at, grant))
                 trust.deadline = scope.deadline.trio
                 pause = max(0.0, timing.renew_interval - (trio.current_time() - asked_at.trio))
         return "lease_expired"
@@ -183,9 +196,15 @@ class Election:
                 raise
             self._failed(error, term)
             return None
-        self.last_grant = grant
-        self.consecutive_failures = 0
+        if not isinstance(grant, LeaseGrant):  # pyright: ignore[reportUnnecessaryIsInstance] - a third party's store
+            self._failed(TypeError(f"acquire returned {grant!r}, which is no LeaseGrant"), term)
+            return None
         return grant
+
+    def _accepted(self, grant: LeaseGrant) -> None:
+        self.last_grant = grant
+        self._highest_term = max(self._highest_term, grant.term)
+        self.consecutive_failures = 0
 
     def _failed(self, error: Exception, term: int | None) -> None:
         self.consecutive_failures += 1
@@ -198,20 +217,20 @@ class Election:
 
     def _begin(self, scope: TermScope) -> None:
         self._scope = scope
-        self._leadership.value = scope.term
+        self._leadership.term = scope.term
         self._journal("leader_started", result="leader")
-        self.asked.set()
+        self.settled.set()
 
     def _end(self, scope: TermScope, reason: EndReason) -> None:
         scope.end(reason)
-        self._leadership.value = None
+        self._leadership.term = None
         self._journal("leader_ended", result=reason)
 
     async def _last_of_work(self, scope: TermScope) -> None:
         # Not even a campaign may begin while work of the lost term is left: it could win the next one.
         await scope.wait_idle()
         overrun = scope.overrun()
-        if overrun > 0:
+        if overrun:
             self._journal("term_overrun", result="overrun", details={"overrun_ms": round(overrun * 1000)})
         self._scope = None
 

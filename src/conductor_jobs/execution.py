@@ -59,6 +59,7 @@ class Tick:
         trigger: TickTrigger,
         runners: tuple[Runner, ...],
         config: TimedJobsConfig,
+        scope: TermScope | None,
         surroundings: Surroundings,
     ) -> None:
         self.batch_id = batch_id
@@ -67,17 +68,16 @@ class Tick:
         self._trigger: TickTrigger = trigger
         self._runners = runners
         self._config = config
-        self._node = surroundings.node
-        self._resources = surroundings.resources
+        self._scope = scope
+        self._surroundings = surroundings
         self._recorder = surroundings.recorder
-        self._thread_limiter = surroundings.thread_limiter
         self._begun = 0
         self._succeeded = 0
         self._failed = 0
         self._started_at = trio.current_time()
 
-    async def execute(self, scope: TermScope | None) -> None:
-        """Run the runners under the term, or note for each that we do not lead; sets the result.
+    async def execute(self) -> None:
+        """Run the runners under the tick's term, or note for each that we do not lead; sets the result.
 
         Raises no Exception: an error outside of the runners is the tick's failure (seed 1.12). The end of the term
         interrupts the tick; a cancellation from further out, or an interrupt, is journaled and goes on.
@@ -85,10 +85,10 @@ class Tick:
         self._started_at = trio.current_time()
         self._recorder.write(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
         try:
-            if scope is None:
+            if self._scope is None:
                 self._skip_rest("skipped_not_leader")
                 self._finish("tick_completed", "skipped_not_leader", "skipped_not_leader", details=self._facts())
-            elif (reason := await self._under_term(scope)) is not None:
+            elif (reason := await self._under_term(self._scope)) is not None:
                 self._interrupted(reason)
             else:
                 result = "completed_with_failures" if self._failed else "scheduled"
@@ -141,7 +141,7 @@ class Tick:
                 "runner_completed",
                 result=outcome.result,
                 duration_ms=_ms_since(started_at),
-                details=None if outcome.details is None else dict(outcome.details),
+                details=outcome.details,
             )
 
     async def _call(self, runner: Runner, context: TickContext) -> RunnerResult:
@@ -150,9 +150,11 @@ class Tick:
         try:
             with trio.CancelScope(deadline=deadline):
                 if runner.in_thread:
-                    outcome = await trio.to_thread.run_sync(runner.run, context, limiter=self._thread_limiter)
+                    outcome = await trio.to_thread.run_sync(
+                        runner.run, context, limiter=self._surroundings.thread_limiter
+                    )
                 else:
-                    outcome = await runner.run(context)
+                    outcome = await _call_interruptible(runner, context)
         except Exception:
             # What the cleanup of a runner raises that was timed out is no news beside the timeout.
             if trio.current_time() < deadline:
@@ -204,13 +206,13 @@ class Tick:
     def _context(self, runner: Runner, term: Term) -> TickContext:
         return TickContext(
             runner.name,
-            self._node.node_id,
-            self._node.host,
+            self._surroundings.node.node_id,
+            self._surroundings.node.host,
             term.number,
             self.batch_id,
             self._trigger,
             self._config,
-            self._resources,
+            self._surroundings.resources,
             term,
             self._recorder,
         )
@@ -228,14 +230,20 @@ class Tick:
 
     def _start_details(self, term: Term) -> dict[str, object]:
         return {
-            "controller_id": self._node.node_id,
-            "host": self._node.host,
+            "controller_id": self._surroundings.node.node_id,
+            "host": self._surroundings.node.host,
             "max_messages_per_tick": self._config.max_messages_per_tick,
             "max_tasks_per_tick": self._config.max_tasks_per_tick,
             "settle_delay_ms": round(self._config.settle_delay * 1000),
             "term": term.number,
             "trigger": self._trigger,
         }
+
+
+# The tick task is protected from KeyboardInterrupt, the user's own code in it is not.
+@trio.lowlevel.disable_ki_protection
+async def _call_interruptible(runner: Runner, context: TickContext) -> object:
+    return await runner.run(context)
 
 
 def _checked(outcome: object) -> RunnerResult:
@@ -248,7 +256,8 @@ def _checked(outcome: object) -> RunnerResult:
         raise TypeError(f"returned {safe_repr(outcome)}, but a runner returns a RunnerResult or None")
     if not isinstance(outcome.result, str) or not isinstance(outcome.details, Mapping | None):
         raise TypeError(f"returned {safe_repr(outcome)}, but result must be a text, details a mapping or None")
-    return outcome
+    # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
+    return outcome if not outcome.details else RunnerResult(outcome.result, dict(outcome.details))
 
 
 def _ms_since(moment: float) -> int:

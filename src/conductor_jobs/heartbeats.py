@@ -32,6 +32,7 @@ class Heartbeats:
         self._recorder = recorder
         self._failures = 0
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, state: Callable[[], NodeState]) -> None:
         """Send one now and then one every heartbeat interval. Cancelling ends it."""
         while True:

@@ -22,22 +22,29 @@ def run_in_thread(conductor: Conductor) -> Generator[Conductor, None, None]:
     """
     started: Future[None] = Future()
     ended: Future[None] = Future()
-    thread = threading.Thread(target=_host, args=(conductor, started, ended), name="conductor-jobs", daemon=True)
+    leaving = threading.Event()
+    arguments = (conductor, started, leaving, ended)
+    thread = threading.Thread(target=_host, args=arguments, name="conductor-jobs", daemon=True)
     thread.start()
     try:
         started.result()
         yield conductor
     finally:
-        conductor.request_stop()
+        # Whoever leaves before the start is done is heard by the thread, afterwards by the conductor.
+        leaving.set()
+        if started.done() and started.exception() is None:
+            conductor.request_stop()
         thread.join()
     ended.result()
 
 
-def _host(conductor: Conductor, started: Future[None], ended: Future[None]) -> None:
+def _host(conductor: Conductor, started: Future[None], leaving: threading.Event, ended: Future[None]) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(conductor.run)
             started.set_result(None)
+            if leaving.is_set():
+                conductor.request_stop()
 
     try:
         trio.run(main)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypedDict, Unpack, final, runtime_checkable
 
 import msgspec
+import trio
 
 from .failures import error_text
 
@@ -60,13 +61,17 @@ class EntryFields(TypedDict, total=False):
 
 @final
 class Recorder:
-    """Stamps the engine's entries with time and batch id, and gives them to every journal."""
+    """Stamps the engine's entries with time and batch id, and gives them to every journal.
+
+    Protected from KeyboardInterrupt, which must not tear an entry or lose a line between buffer and disk.
+    """
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._journals: Sequence[Journal] = ()
         self._broken: set[int] = set()
         self._wall_clock = wall_clock
-        self._lock = threading.Lock()
+        # Reentrant: the repr of a detail, or a finaliser, may log something of its own.
+        self._lock = threading.RLock()
         self._sequence = 0
         self._stamped: tuple[int, str] = (-1, "")
 
@@ -85,6 +90,7 @@ class Recorder:
         self._sequence += 1
         return f"timed-jobs-{int(self._wall_clock() * 1000)}-{self._sequence}"
 
+    @trio.lowlevel.enable_ki_protection
     def add(self, runner: str, stage: str, batch_id: str, **fields: Unpack[EntryFields]) -> None:
         """Take an entry that the next flush passes on."""
         with self._lock:
@@ -95,6 +101,7 @@ class Recorder:
                 except Exception as error:  # noqa: BLE001 - a journal of the user's never disturbs a tick (I18)
                     self._report(journal, error)
 
+    @trio.lowlevel.enable_ki_protection
     def flush(self) -> None:
         """Pass on what was added: it is in the kernel when this returns (I17), unless the disk fails (I18)."""
         with self._lock:
@@ -139,5 +146,7 @@ class Recorder:
 
 def complain(problem: str) -> None:
     """Say on stderr that the journal cannot be written; where stderr is gone too there is nobody to tell."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         print(f"[timed-jobs-log] write failed: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - seed 2.5

@@ -1,5 +1,6 @@
 """The journal on disk: one file per UTC day and writer, whole lines or none, and losses that are owned up to."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -38,7 +39,8 @@ class JournalFiles:
         self._buffered = 0
         self._torn = False
         self._unreported = 0
-        self._fault: int | None = None
+        self._reported: str | None = None
+        self._owned = False
         self._sync_limiter = trio.CapacityLimiter(1)
         self._last: JournalEntry | None = None
         self.entries_lost = 0
@@ -58,10 +60,14 @@ class JournalFiles:
     def add(self, entry: JournalEntry) -> None:
         """Take an entry; never raises."""
         if entry.ts[:10] != self._date:
-            self._begin_day(entry)
+            self.flush()
+            self._close_file()
+            self._date = entry.ts[:10]
+        self._buffer += encode_line(entry)
+        self._buffered += 1
+        self._last = entry
         if entry.runner == FRAMEWORK and entry.stage == "started":
-            self._owner = entry
-        self._append(entry)
+            self._owner, self._owned = entry, True
         if len(self._buffer) >= WRITE_LIMIT:
             self.flush()
 
@@ -69,29 +75,31 @@ class JournalFiles:
         """Write what was added; never raises."""
         if not self._buffered:
             return
-        data, count = bytes(self._buffer), self._buffered
-        self._buffer.clear()
-        self._buffered = 0
+        data, count = self._buffer, self._buffered
+        self._buffer, self._buffered = bytearray(), 0
         try:
             if self._file < 0:
                 self._open(self._date)
         except OSError as error:
-            self._lose(count, error)
+            self._lose(count)
+            self._owned = False
+            self._report_loss(error)
             return
         self._write(data, count)
 
     async def sync(self) -> None:
-        """Have the disk confirm what was written, in a thread; never raises. A cancelled call has still done it."""
+        """Have the disk confirm what was written, in a thread; never raises.
+
+        Cancelling stops the waiting: a thread that the disk holds up is left behind with a descriptor of its own.
+        """
         if self._file < 0:
             return
-        # A descriptor of its own: the day may change, and the file with it, while the thread is at it.
-        copy = os.dup(self._file)
         try:
-            await trio.to_thread.run_sync(os.fdatasync, copy, limiter=self._sync_limiter)
-        except OSError as error:
-            self._lose(0, error)
-        finally:
-            os.close(copy)
+            # The day may change, and the file with it, while the thread is at it.
+            copy = os.dup(self._file)
+            await trio.to_thread.run_sync(_sync_and_close, copy, abandon_on_cancel=True, limiter=self._sync_limiter)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+            self._report(f"not confirmed by the disk: {error}")
 
     def close(self) -> None:
         """Write what was added, and give the file up."""
@@ -99,19 +107,6 @@ class JournalFiles:
         if self._unreported:
             complain(f"{self._folder}: {self._unreported} entries were lost")
         self._close_file()
-
-    def _append(self, entry: JournalEntry) -> None:
-        self._buffer += encode_line(entry)
-        self._buffered += 1
-        self._last = entry
-
-    def _begin_day(self, entry: JournalEntry) -> None:
-        # Every line of a file has an owner: a file that we go on in says who we are, as the first one did.
-        self.flush()
-        self._close_file()
-        self._date = entry.ts[:10]
-        if self._owner is not None:
-            self._append(msgspec.structs.replace(self._owner, stage="continued", ts=entry.ts))
 
     def _open(self, date: str) -> None:
         self._date = date
@@ -128,10 +123,11 @@ class JournalFiles:
                 raise
             else:
                 self._file = file
+                self._owned = False
                 return
         raise OSError(errno.EAGAIN, f"another writer holds {name}")
 
-    def _write(self, data: bytes, count: int) -> None:
+    def _write(self, data: bytearray, count: int) -> None:
         admission = self._admission()
         whole = admission + data
         written = 0
@@ -139,45 +135,60 @@ class JournalFiles:
             while written < len(whole):
                 written += os.write(self._file, whole[written:])
         except OSError as error:
-            self._account(admission, whole[:written], count)
-            self._lose(0, error)
+            self._account(len(admission), whole[:written], count)
+            self._report_loss(error)
         else:
-            self._torn, self._unreported, self._fault = False, 0, None
+            self._torn, self._unreported, self._owned, self._reported = False, 0, True, None
 
-    def _account(self, admission: bytes, written: bytes, count: int) -> None:
+    def _account(self, admission: int, written: bytes, count: int) -> None:
         # A full disk takes the first part of a write: lines that went in whole are not lost.
         if written:
             self._torn = not written.endswith(b"\n")
-        if len(written) >= len(admission):
+        if len(written) >= admission:
             self._unreported = 0
-            count -= written[len(admission) :].count(b"\n")
-        self._unreported += count
-        self.entries_lost += count
+            count -= written[admission:].count(b"\n")
+        self._owned = False
+        self._lose(count)
 
     def _admission(self) -> bytes:
-        fresh_line = b"\n" if self._torn else b""
-        if not self._unreported or self._last is None:
-            return fresh_line
-        entry = JournalEntry(
-            batch_id=self._last.batch_id,
-            duration_ms=None,
-            error=None,
-            result="lost",
-            runner=FRAMEWORK,
-            stage="journal_lost",
-            ts=self._last.ts,
-            details={"lost_entry_count": self._unreported},
-        )
-        return fresh_line + encode_line(entry)
+        lines = b"\n" if self._torn else b""
+        if self._last is None:
+            return lines
+        # Every line of a file has an owner: whoever goes on in a file that does not know him says who he is.
+        if self._owner is not None and not self._owned:
+            lines += encode_line(msgspec.structs.replace(self._owner, stage="continued", ts=self._last.ts))
+        if self._unreported:
+            details = {"lost_entry_count": self._unreported}
+            lost = JournalEntry(
+                self._last.batch_id, None, None, "lost", FRAMEWORK, "journal_lost", self._last.ts, details
+            )
+            lines += encode_line(lost)
+        return lines
 
-    def _lose(self, count: int, error: OSError) -> None:
+    def _lose(self, count: int) -> None:
         self._unreported += count
         self.entries_lost += count
-        if self._fault is None:
-            complain(f"{self._folder}: {error.strerror}; what is lost is counted and journaled once writing works")
-        self._fault = error.errno
+
+    def _report_loss(self, error: OSError) -> None:
+        self._report(f"{error.strerror}; what is lost is counted and journaled once writing works")
+
+    def _report(self, problem: str) -> None:
+        # Once per fault: until a write succeeds, or the problem is another one.
+        if self._reported != problem:
+            complain(f"{self._folder}: {problem}")
+        self._reported = problem
 
     def _close_file(self) -> None:
         if self._file >= 0:
+            # A forked child may share the descriptor, and with it the lock, for long.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             os.close(self._file)
             self._file = -1
+
+
+def _sync_and_close(descriptor: int) -> None:
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)

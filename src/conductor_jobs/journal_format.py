@@ -54,7 +54,7 @@ def decode_line(line: bytes) -> JournalEntry:
 
 def _encode_details(details: Mapping[str, Any]) -> bytes:
     try:
-        if type(details) is dict and _RESERVED.isdisjoint(details):
+        if type(details) is dict and all(type(key) is str and key not in _RESERVED for key in details):
             return _encoder.encode(details)
     except Exception:  # noqa: BLE001, S110 - whatever a user's value raises, its entry is kept, below
         pass
@@ -66,7 +66,7 @@ def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
     taken = set(_RESERVED) | {key for key in details if type(key) is str and key not in _RESERVED}
     pairs: list[tuple[str, Any]] = []
     for key, value in details.items():
-        name = key if isinstance(key, str) else safe_repr(key)
+        name = key if type(key) is str else _safe_text(key)
         if name is not key or name in _RESERVED:
             while name in taken:
                 name = f"details.{name}"
@@ -92,6 +92,13 @@ def safe_repr(value: object) -> str:
         return repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__ may do anything
         return f"<{type(value).__name__}>"
+
+
+def _safe_text(key: object) -> str:
+    try:
+        return f"{key}"
+    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+        return safe_repr(key)
 
 
 def _mended_texts(head: _Line) -> _Line:

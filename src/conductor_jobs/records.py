@@ -13,7 +13,7 @@ from .lease import Holder, LeaseGrant, Operation
 
 @final
 class LeaseRecord(msgspec.Struct, frozen=True):
-    """A lease as a store remembers it, for ever: only its holder, term and expiry ever change."""
+    """A lease as a store remembers it, for ever; released or expired, its term is kept."""
 
     holder: Holder
     term: int
@@ -24,6 +24,27 @@ class LeaseRecord(msgspec.Struct, frozen=True):
     def held_at(self, now: float) -> bool:
         """Return whether somebody holds the lease at `now`."""
         return not self.released and now < self.expires_at
+
+
+def acquire(
+    record: LeaseRecord | None, holder: Holder, ttl: float, term: int | None, now: float, *, barred: bool
+) -> LeaseRecord | None:
+    """Return the record that confirms what `LeaseStore.acquire` asks for, or None to refuse it."""
+    if barred:
+        return None
+    return campaign(record, holder, ttl, now) if term is None else renew(record, holder, term, ttl, now)
+
+
+def release(record: LeaseRecord | None, holder: Holder) -> LeaseRecord | None:
+    """Return the record freed, its term kept, or None when it is not this incarnation's to free."""
+    if record is None or record.holder != holder or record.released:
+        return None
+    return msgspec.structs.replace(record, released=True)
+
+
+def was_held(record: LeaseRecord | None, holder: Holder, now: float) -> bool:
+    """Return whether `holder` held the lease at `now`."""
+    return record is not None and record.holder == holder and record.held_at(now)
 
 
 def campaign(record: LeaseRecord | None, holder: Holder, ttl: float, now: float) -> LeaseRecord | None:
@@ -68,10 +89,3 @@ def answer(
         lease_expires_at=unix_now + expires_in,
         expires_in=expires_in,
     )
-
-
-def release(record: LeaseRecord | None, holder: Holder) -> LeaseRecord | None:
-    """Return the record freed, its term kept, or None when it is not this incarnation's."""
-    if record is None or record.holder != holder or record.released:
-        return None
-    return msgspec.structs.replace(record, released=True)

@@ -89,6 +89,8 @@ class TickContext(msgspec.Struct, frozen=True):
         _require_type("result", result, str, type(None))
         _require_type("details", details, Mapping, type(None))
         _require_type("duration_ms", duration_ms, int, float, type(None))
+        if isinstance(duration_ms, bool):
+            raise TypeError(f"ctx.log: duration_ms must be a number, not {duration_ms!r}.")
         _require_type("error", error, BaseException, str, type(None))
         self._recorder.write(
             self.runner,
@@ -96,7 +98,7 @@ class TickContext(msgspec.Struct, frozen=True):
             self.batch_id,
             result=result,
             details=dict(details) if details else None,
-            duration_ms=duration_ms,
+            duration_ms=duration_ms if duration_ms is None or type(duration_ms) is int else float(duration_ms),
             error=error_text(error) if isinstance(error, BaseException) else error,
         )
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import trio
@@ -10,6 +11,9 @@ import trio
 from .failures import sole_exception
 
 EXIT_CANCELLED = 130
+
+
+_in_use = threading.Lock()
 
 
 async def run_until_signalled(
@@ -22,18 +26,28 @@ async def run_until_signalled(
 
     Work that cannot be cancelled, such as a runner's thread, is given `patience` seconds after the second signal;
     then the process ends with exit code 130, and its lease expires. Raises KeyboardInterrupt when the work was
-    cancelled in time, and RuntimeError outside of the main thread.
+    cancelled in time, and RuntimeError outside of the main thread or while another call has the signals.
     """
+    if not _in_use.acquire(blocking=False):
+        raise RuntimeError(
+            "another conductor of this process runs until signalled: `run` this one, and cancel it when the other ends"
+        )
     failure: BaseException | None = None
     second = trio.Event()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        try:
+    # Signals are obeyed until `run` has ended, also while a cancellation from outside is being drained.
+    obedience = trio.CancelScope(shield=True)
+    try:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, request_stop, cancel_work, second, patience)
-                await run()
-                nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            failure = sole_exception(group)
+                nursery.start_soon(_obey, obedience, signals, request_stop, cancel_work, second, patience)
+                try:
+                    await run()
+                finally:
+                    obedience.cancel()
+    except BaseExceptionGroup as group:
+        failure = sole_exception(group)
+    finally:
+        _in_use.release()
     if failure is not None:
         raise failure
     if second.is_set():
@@ -41,17 +55,19 @@ async def run_until_signalled(
 
 
 async def _obey(
+    obedience: trio.CancelScope,
     signals: AsyncIterator[int],
     request_stop: Callable[[], None],
     cancel_work: Callable[[], None],
     second: trio.Event,
     patience: float,
 ) -> None:
-    await anext(signals)
-    request_stop()
-    await anext(signals)
-    second.set()
-    cancel_work()
-    await trio.sleep(patience)
-    print("conductor-jobs: ending with work left that cannot be cancelled", file=sys.stderr, flush=True)  # noqa: T201
-    os._exit(EXIT_CANCELLED)
+    with obedience:
+        await anext(signals)
+        request_stop()
+        await anext(signals)
+        second.set()
+        cancel_work()
+        await trio.sleep(patience)
+        print("conductor-jobs: ending with work left that cannot be cancelled", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(EXIT_CANCELLED)

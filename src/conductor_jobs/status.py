@@ -19,19 +19,19 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     """
 
     node: Node
-    leadership: Literal["leader", "standby"]
-    term: int | None
-    holder_id: str | None
-    lease_remaining: float | None
-    consecutive_renew_failures: int
-    degraded: bool
-    started: bool
-    stopping: bool
-    batch_in_flight: str | None
-    last_tick: TickResult | None
-    missed_interval_count: int
     runners: tuple[str, ...]
-    entries_lost: int
+    leadership: Literal["leader", "standby"] = "standby"
+    term: int | None = None
+    holder_id: str | None = None
+    lease_remaining: float | None = None
+    consecutive_renew_failures: int = 0
+    degraded: bool = False
+    started: bool = False
+    stopping: bool = False
+    batch_in_flight: str | None = None
+    last_tick: TickResult | None = None
+    missed_interval_count: int = 0
+    entries_lost: int = 0
 
 
 def status_of(
@@ -39,7 +39,7 @@ def status_of(
 ) -> ConductorStatus:
     """Describe a conductor by its present or latest run, if there was any."""
     if supervisor is None:
-        return ConductorStatus(node, "standby", None, None, None, 0, False, False, False, None, None, 0, runners, 0)
+        return ConductorStatus(node, runners)
     election, ticks, files = supervisor.election, supervisor.ticks, supervisor.plan.files
     started = supervisor.phase is not Phase.ENDED
     grant, in_flight = election.last_grant, ticks.in_flight
@@ -53,7 +53,7 @@ def status_of(
         consecutive_renew_failures=election.consecutive_failures,
         degraded=election.consecutive_failures >= renew_failure_threshold,
         started=started,
-        stopping=started and supervisor.phase is not Phase.RUNNING,
+        stopping=started and supervisor.stopping,
         batch_in_flight=None if in_flight is None else in_flight.batch_id,
         last_tick=ticks.last,
         missed_interval_count=ticks.missed_interval_count,

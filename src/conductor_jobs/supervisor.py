@@ -1,16 +1,18 @@
 """One run of a conductor: the nurseries, and the order in which everything ends.
 
-    outer nursery             a task parked here turns a cancellation from outside into a stop
-      shield                  nothing inside is cancelled from outside
+    outer nursery             its body waits, and turns a cancellation or an interrupt from outside into a stop
+      child, shielded         nothing in here is cancelled from outside
         lease nursery         lease task, heartbeats
           work nursery        tick task, interval timer; its body waits for the stop and drains
         (here no work is left, and the renewer has been joined)
         release, last heartbeat, `stopped`, journal closed
 
 The nesting is the guarantee: the renewer outlives the work (I8) and the release comes after both (I7) however the
-work ends, by a drain, by an error of ours or by a KeyboardInterrupt.
+work ends, by a drain, by an error of ours or by a KeyboardInterrupt. All of it runs in child tasks that are
+protected from KeyboardInterrupt; Trio delivers it to the main task, whose only wait here is the outer body's.
 """
 
+import contextlib
 import enum
 import os
 from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ from typing import Any, final
 
 import msgspec
 import trio
-from trio_util import AsyncValue, wait_any
+from trio_util import wait_any
 
 from .clocks import Clocks
 from .election import Candidate, Election
@@ -26,15 +28,16 @@ from .execution import Surroundings
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK, Journal, Recorder
 from .journal_files import JournalFiles
+from .leadership import Leadership
 from .lease import Holder, LeaseStore, Node, NodeRegistry, NodeState
 from .runners import TimedJobs
-from .term import EndReason, Term
+from .term import EndReason
 from .ticks import TickGroup
 from .timing import LeaseTiming
 
 
 class Phase(enum.Enum):
-    """How far a run has come; it only ever moves forward."""
+    """How far a run has come; it only ever moves forward, and only on the loop."""
 
     RUNNING = "running"
     DRAINING = "draining"
@@ -65,65 +68,75 @@ class Plan(msgspec.Struct, frozen=True):
 class Supervisor:
     """Owns every task of one run. `run` returns when all of them have ended and the lease is given back."""
 
-    def __init__(self, plan: Plan, recorder: Recorder, leadership: AsyncValue[Term | None]) -> None:
+    def __init__(self, plan: Plan, recorder: Recorder, leadership: Leadership) -> None:
         self.plan = plan
         self.phase = Phase.RUNNING
         self.pid = os.getpid()
         self._recorder = recorder
         self._token = trio.lowlevel.current_trio_token()
-        self._stop_requested = trio.Event()
+        # Written by whoever requests the stop, in any thread or signal handler; the phase changes on the loop only.
+        self._stop_wanted = False
+        self._stop_begun = trio.Event()
+        self._ended = trio.Event()
         self._drain_scope = trio.CancelScope()
+        self._sync_scope = trio.CancelScope()
         clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
         self.election = Election(candidate, recorder, leadership)
         surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1))
-        self.ticks = TickGroup(
-            plan.jobs, surroundings, lambda: self.election.live_scope, lambda: self.phase is not Phase.RUNNING
-        )
+        self.ticks = TickGroup(plan.jobs, surroundings, lambda: self.election.live_scope, lambda: self.stopping)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was requested: nothing may begin any more."""
+        return self._stop_wanted
 
     def request_stop(self) -> None:
         """Begin to stop. Synchronous, idempotent, from any thread and from signal handlers."""
-        if self.phase is Phase.RUNNING:
-            self.phase = Phase.DRAINING
-            # An Event that is set in a signal handler may lose a waiter: it is set on the loop instead.
-            try:
-                self._token.run_sync_soon(self._stop_requested.set, idempotent=True)
-            except trio.RunFinishedError:
-                self.phase = Phase.ENDED
+        self._stop_wanted = True
+        # An Event that is set in a signal handler may lose a waiter: it is set on the loop instead.
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._stop_begun.set, idempotent=True)
 
     def cancel_work(self) -> None:
         """Stop without waiting for the work: what can be cancelled is. Called on the loop."""
         self.request_stop()
-        self.phase = Phase.CANCELLING
+        if self.phase is not Phase.ENDED:
+            self.phase = Phase.CANCELLING
         self._drain_scope.cancel()
 
     def is_in_work(self, task: trio.lowlevel.Task) -> bool:
         """Return whether a task is leader's work, for which waiting for the stop would be waiting for itself."""
         scope = self.election.scope
-        return (scope is not None and scope.is_worked_by(task)) or self.ticks.is_above(task)
+        return scope is not None and scope.contains(task)
 
     async def run(self, started: Callable[[], None]) -> None:
         """Run until stopped; `started` is called after the store's first answer, or once that is overdue.
 
-        A cancellation from outside is a stop, and goes on once that is done.
+        A cancellation from outside is a stop, and goes on once that is done; an interrupt cancels the work first.
         """
-        self._open_journals()
-        try:
-            async with trio.open_nursery() as outer:
-                outer.start_soon(self._stop_when_cancelled)
-                with trio.CancelScope(shield=True):
-                    await self._lead_and_work(started)
-                outer.cancel_scope.cancel()
-        finally:
-            self.phase = Phase.ENDED
-            self._close_journals()
+        async with trio.open_nursery() as outer:
+            outer.start_soon(self._run_shielded, started)
+            try:
+                await self._ended.wait()
+            except trio.Cancelled:
+                self.request_stop()
+                raise
+            except BaseException:
+                self.cancel_work()
+                raise
 
-    async def _stop_when_cancelled(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.request_stop()
+    @trio.lowlevel.enable_ki_protection
+    async def _run_shielded(self, started: Callable[[], None]) -> None:
+        with trio.CancelScope(shield=True):
+            try:
+                self._open_journals()
+                await self._lead_and_work(started)
+            finally:
+                self.phase = Phase.ENDED
+                self._close_journals()
+                self._ended.set()
 
     async def _lead_and_work(self, started: Callable[[], None]) -> None:
         heartbeats = self._heartbeats()
@@ -138,8 +151,7 @@ class Supervisor:
         finally:
             await self.election.release()
             if heartbeats is not None:
-                with trio.CancelScope(shield=True):
-                    await heartbeats.send("stopped")
+                await heartbeats.send("stopped")
             self._recorder.write(FRAMEWORK, "stopped", result="stopped")
 
     async def _work(self, started: Callable[[], None]) -> None:
@@ -148,9 +160,9 @@ class Supervisor:
                 work_nursery.start_soon(self.ticks.serve, self._after_tick)
                 if self.plan.autostart:
                     work_nursery.start_soon(self.ticks.keep_interval)
-                await wait_any(self.election.asked.wait, self._stop_requested.wait)
+                await wait_any(self.election.settled.wait, self._stop_begun.wait)
                 started()
-                await self._stop_requested.wait()
+                await self._stop_begun.wait()
                 await self._drain()
                 work_nursery.cancel_scope.cancel()
         finally:
@@ -160,6 +172,9 @@ class Supervisor:
             await self._end_work("cancelled")
 
     async def _drain(self) -> None:
+        if self.phase is Phase.RUNNING:
+            self.phase = Phase.DRAINING
+        self._recorder.write(FRAMEWORK, "stopping", result=self.phase.value)
         self.election.withdraw()
         if (scope := self.election.scope) is not None:
             scope.end_services()
@@ -173,13 +188,15 @@ class Supervisor:
     async def _end_work(self, reason: EndReason) -> None:
         if (scope := self.election.scope) is not None and not scope.is_idle:
             scope.end(reason)
+        self._sync_scope.cancel()
         with trio.CancelScope(shield=True):
             await self.ticks.wait_idle()
             await self.election.wait_idle()
 
     async def _after_tick(self) -> None:
         if self.plan.sync_each_tick and self.plan.files is not None:
-            await self.plan.files.sync()
+            with trio.CancelScope() as self._sync_scope:
+                await self.plan.files.sync()
 
     def _heartbeats(self) -> Heartbeats | None:
         plan = self.plan

@@ -6,9 +6,10 @@ of them with every confirmed renewal, and cancels them when the term ends. There
 is allowed to run, and so nothing that has to notice a lost lease.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal, Protocol, TypeVar, final
+from contextvars import ContextVar
+from typing import Literal, final
 
 import trio
 from trio_util import AsyncValue
@@ -20,20 +21,9 @@ from .lease import Holder
 LossReason = Literal["lease_expired", "lease_superseded"]
 EndReason = Literal["lease_expired", "lease_superseded", "drain_timeout", "cancelled", "released"]
 
-T_co = TypeVar("T_co", covariant=True)
 
-
-class Watchable(Protocol[T_co]):
-    """The reading side of trio-util's AsyncValue, which carries leadership to whoever waits for it."""
-
-    @property
-    def value(self) -> T_co:
-        """The value now."""
-        ...
-
-    async def wait_value(self, value_or_predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> T_co:
-        """Wait until the predicate holds, and return the value that it held for."""
-        ...
+# The scopes of the work that the current task is part of, its own or that of a task above it.
+_inside: ContextVar[tuple[trio.CancelScope, ...]] = ContextVar("leader's work", default=())
 
 
 @final
@@ -74,25 +64,22 @@ class Term:
 class TermScope:
     """The engine's side of a term: the cancel scopes of its work, under one moving deadline."""
 
-    def __init__(self, term: Term, ttl: float, clocks: Clocks) -> None:
+    def __init__(self, term: Term, margin: float, clocks: Clocks) -> None:
         self.term = term
         self._clocks = clocks
-        self._ttl = ttl
+        self._margin = margin
         self._works: dict[trio.CancelScope, trio.lowlevel.Task] = {}
         self._services: set[trio.CancelScope] = set()
         self._at_work = AsyncValue(0)
-        # Until when the store honours the lease by our reckoning: past the deadline, cleanup must end by then.
-        self._honoured_until = clocks.now()
 
     @property
     def deadline(self) -> Instant:
         """Until when work may go on."""
         return self.term._deadline
 
-    def confirm(self, asked_at: Instant, deadline: Instant) -> None:
+    def confirm(self, deadline: Instant) -> None:
         """Move the deadline of all work: the store has confirmed the lease."""
         self.term._deadline = deadline
-        self._honoured_until = asked_at.after(self._ttl)
         for scope in self._works:
             scope.deadline = deadline.trio
 
@@ -125,17 +112,23 @@ class TermScope:
         if service:
             self._services.add(scope)
         self._at_work.value = len(self._works)
+        inside = _inside.set((*_inside.get(), scope))
         try:
             with scope:
                 yield scope
         finally:
+            _inside.reset(inside)
             del self._works[scope]
             self._services.discard(scope)
             self._at_work.value = len(self._works)
 
-    def is_worked_by(self, task: trio.lowlevel.Task) -> bool:
-        """Return whether this very task runs a piece of the term's work."""
-        return task in self._works.values()
+    def contains(self, task: trio.lowlevel.Task) -> bool:
+        """Return whether a task is part of the term's work: runs it, or was started by it and descends from it."""
+        workers = {self._works[scope] for scope in task.context.get(_inside, ()) if scope in self._works}
+        above: trio.lowlevel.Task | None = task
+        while workers and above is not None and above not in workers:
+            above = None if above.parent_nursery is None else above.parent_nursery.parent_task
+        return bool(workers) and above is not None
 
     @property
     def is_idle(self) -> bool:
@@ -147,5 +140,5 @@ class TermScope:
         await self._at_work.wait_value(lambda count: count == 0)
 
     def overrun(self) -> float:
-        """Return the seconds for which the store has not honoured the lease any more; 0.0 or less while it does."""
-        return -self._clocks.remaining(self._honoured_until)
+        """Return the seconds for which the store has not honoured the lease any more, 0.0 while it does."""
+        return max(0.0, -self._clocks.remaining(self.deadline.after(self._margin)))

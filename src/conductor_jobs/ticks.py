@@ -9,7 +9,6 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import final
 
-import msgspec
 import trio
 from trio_util import AsyncValue
 
@@ -18,14 +17,6 @@ from .execution import Surroundings, Tick, TickDecision, TickResult
 from .journal import FRAMEWORK
 from .runners import TickTrigger, TimedJobs
 from .term import TermScope
-
-
-@final
-class Admitted(msgspec.Struct, frozen=True):
-    """A tick on its way to the tick task, and the scope of the term that led when it was admitted, if any did."""
-
-    tick: Tick
-    scope: TermScope | None
 
 
 @final
@@ -45,9 +36,8 @@ class TickGroup:
         self._live_scope = live_scope
         self._stopping = stopping
         # One tick is in flight at the most, so the channel never has to hold a second.
-        self._send, self._receive = trio.open_memory_channel[Admitted](1)
+        self._send, self._receive = trio.open_memory_channel[Tick](1)
         self._in_flight: AsyncValue[Tick | None] = AsyncValue(None)
-        self._task: trio.lowlevel.Task | None = None
         self.last: TickResult | None = None
         self.missed_interval_count = 0
 
@@ -66,9 +56,9 @@ class TickGroup:
             return self._refuse(batch_id, "skipped_busy", trigger, len(runners))
         if not runners:
             return self._refuse(batch_id, "skipped_no_runners", trigger, 0)
-        tick = Tick(batch_id, trigger, runners, self._jobs.config, self._surroundings)
+        tick = Tick(batch_id, trigger, runners, self._jobs.config, self._live_scope(), self._surroundings)
         self._in_flight.value = tick
-        self._send.send_nowait(Admitted(tick, self._live_scope()))
+        self._send.send_nowait(tick)
         return tick
 
     async def run_tick(self, trigger: TickTrigger) -> TickResult:
@@ -85,19 +75,19 @@ class TickGroup:
             raise ConductorStopped("the conductor failed with this tick in flight")
         return answer.result
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(self, after_tick: Callable[[], Awaitable[None]]) -> None:
         """Execute what is admitted, for ever. Cancelling interrupts the tick in flight."""
-        self._task = trio.lowlevel.current_task()
-        async for admitted in self._receive:
-            tick = admitted.tick
+        async for tick in self._receive:
             try:
-                await tick.execute(admitted.scope)
+                await tick.execute()
                 await after_tick()
             finally:
                 self.last = tick.result or self.last
                 self._in_flight.value = None
                 tick.ended.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def keep_interval(self) -> None:
         """Request a tick at start + n × interval until the stop, without drift; instants gone by are counted (I13)."""
         interval = self._jobs.config.interval
@@ -117,13 +107,6 @@ class TickGroup:
         if self.in_flight is not None:
             self.in_flight.ended.set()
             self._in_flight.value = None
-
-    def is_above(self, task: trio.lowlevel.Task) -> bool:
-        """Return whether a task belongs to a runner: whether it is, or descends from, the tick task."""
-        above: trio.lowlevel.Task | None = task
-        while above is not None and above is not self._task:
-            above = None if above.parent_nursery is None else above.parent_nursery.parent_task
-        return above is not None
 
     async def wait_idle(self) -> None:
         """Wait until no tick is in flight. Cancelling stops the waiting only."""

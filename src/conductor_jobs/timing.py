@@ -76,10 +76,10 @@ class LeaseTiming:
         primary wins when both are there.
         """
         interval = self.renew_interval if watching else POLL_INTERVAL
-        jitter = random.uniform(0, POLL_JITTER)
         if 0 < grant.expires_in <= interval + POLL_JITTER:
-            return grant.expires_in + jitter + (LOW_PRIORITY_WAIT if priority < PRIMARY_PRIORITY else 0.0)
-        return interval + jitter if watching else interval - POLL_JITTER + 2 * jitter
+            wait = LOW_PRIORITY_WAIT if priority < PRIMARY_PRIORITY else 0.0
+            return grant.expires_in + wait + random.uniform(0, POLL_JITTER)
+        return interval + random.uniform(0 if watching else -POLL_JITTER, POLL_JITTER)
 
     def backoff(self, failures: int) -> float:
         """Return the seconds to wait after so many failed calls in a row, the first retry being immediate (I11)."""

@@ -24,7 +24,7 @@ class MemoryLeaseStore:
         """Begin without leases. `wall_clock` returns unix seconds, for display."""
         self._wall_clock = wall_clock
         self._records: dict[str, AsyncValue[LeaseRecord | None]] = {}
-        self._barred: set[Holder] = set()
+        self._barred: set[tuple[str, Holder]] = set()
         self._nodes: dict[tuple[str, str], NodeSeen] = {}
         self._run: trio.lowlevel.TrioToken | None = None
 
@@ -39,12 +39,7 @@ class MemoryLeaseStore:
         await trio.lowlevel.checkpoint()
         now = self._now()
         cell = self._cell(lease_name)
-        if holder in self._barred:
-            changed = None
-        elif term is None:
-            changed = records.campaign(cell.value, holder, ttl, now)
-        else:
-            changed = records.renew(cell.value, holder, term, ttl, now)
+        changed = records.acquire(cell.value, holder, ttl, term, now, barred=(lease_name, holder) in self._barred)
         cell.value = changed or cell.value
         return records.answer(
             cell.value,
@@ -58,12 +53,11 @@ class MemoryLeaseStore:
         """See `LeaseStore.release`. A cancelled call has changed nothing."""
         await trio.lowlevel.checkpoint()
         now = self._now()
-        self._barred.add(holder)
+        self._barred.add((lease_name, holder))
         cell = self._cell(lease_name)
-        freed = records.release(cell.value, holder)
-        was_held = freed is not None and cell.value is not None and cell.value.held_at(now)
-        cell.value = freed or cell.value
-        return was_held
+        held = records.was_held(cell.value, holder, now)
+        cell.value = records.release(cell.value, holder) or cell.value
+        return held
 
     async def wait_released(self, lease_name: str, term: int) -> None:
         """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only."""

@@ -1,0 +1,91 @@
+"""Whoever waits for leadership: the term while this node leads, and whether the conductor runs at all."""
+
+import sys
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeVar, final
+
+from trio_util import AsyncValue, compose_values
+
+from .errors import ConductorStopped
+from .failures import error_text
+from .term import Term
+
+T_co = TypeVar("T_co", covariant=True)
+Life = Literal["not started", "starting", "running", "ended"]
+
+
+class Watchable(Protocol[T_co]):
+    """The reading side of trio-util's AsyncValue, which carries leadership to whoever waits for it."""
+
+    @property
+    def value(self) -> T_co:
+        """The value now."""
+        ...
+
+    async def wait_value(self, value_or_predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> T_co:
+        """Wait until the predicate holds, and return the value that it held for."""
+        ...
+
+
+@final
+class Leadership:
+    """The term of this node, or None, and the life of its conductor, for all who wait for a change of them."""
+
+    def __init__(self) -> None:
+        self._term: AsyncValue[Term | None] = AsyncValue(None)
+        self._life: AsyncValue[Life] = AsyncValue("not started")
+        # A value of its own for the users: AsyncValue calls their predicates, which may raise, in its setter.
+        self._published: AsyncValue[Term | None] = AsyncValue(None)
+
+    @property
+    def published(self) -> Watchable[Term | None]:
+        """The term or None, for users to read and to wait on."""
+        return self._published
+
+    @property
+    def term(self) -> Term | None:
+        """The term while this node leads."""
+        return self._term.value
+
+    @term.setter
+    def term(self, term: Term | None) -> None:
+        self._term.value = term
+        try:
+            self._published.value = term
+        except Exception as error:  # noqa: BLE001 - a user's predicate; the lease task must not die of it
+            problem = (
+                f"a predicate that waits on Conductor.leadership raised {type(error).__name__}: {error_text(error)}"
+            )
+            if sys.stderr is not None:
+                print(f"conductor-jobs: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - nobody else to tell
+
+    def enter(self, life: Life) -> None:
+        """Note what has become of the conductor."""
+        self._life.value = life
+
+    async def wait_leader(self, *, after: Term | None = None) -> Term:
+        """Wait for a term that runs and is not `after`. Raises ConductorStopped once the conductor has ended."""
+        while True:
+            with compose_values(term=self._term, life=self._life, _transform_=tuple) as both:
+                term, life = await both.wait_value(lambda now: _leads(now[0], after) or now[1] == "ended")
+            # The term may be over again by the time that the waiter is woken.
+            if _leads(term, after):
+                assert isinstance(term, Term)
+                return term
+            if life == "ended":
+                raise ConductorStopped("the conductor's run has ended")
+
+    async def wait_standby(self) -> None:
+        """Wait until the conductor runs and does not lead. Raises ConductorStopped once it has ended."""
+        with compose_values(term=self._term, life=self._life, _transform_=tuple) as both:
+            _, life = await both.wait_value(lambda now: now in ((None, "running"), (None, "ended")))
+        if life == "ended":
+            raise ConductorStopped("the conductor's run has ended")
+
+    async def wait_ended(self, same_run: Callable[[], bool]) -> None:
+        """Wait until the conductor has ended, or runs anew."""
+        await self._life.wait_value(lambda life: life == "ended" or not same_run())
+
+
+def _leads(term: Term | None, after: Term | None) -> bool:
+    return term is not None and term is not after and term.over is None

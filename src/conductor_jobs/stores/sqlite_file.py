@@ -1,0 +1,141 @@
+"""The SQLite file of a lease store: making it, recognising it, and one transaction at a time in it."""
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, NoReturn
+
+from ..errors import Unusable
+
+APPLICATION_ID: Final = 0x636A6F62  # "cjob": tells our files from those of other applications
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE lease (
+    name TEXT PRIMARY KEY, node_id TEXT NOT NULL, incarnation TEXT NOT NULL, term INTEGER NOT NULL,
+    ttl REAL NOT NULL, expires_at REAL NOT NULL, released INTEGER NOT NULL, clock_domain TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE released (
+    name TEXT NOT NULL, node_id TEXT NOT NULL, incarnation TEXT NOT NULL,
+    PRIMARY KEY (name, node_id, incarnation)
+) WITHOUT ROWID;
+CREATE TABLE node (
+    lease_name TEXT NOT NULL, node_id TEXT NOT NULL, host TEXT NOT NULL, role TEXT NOT NULL,
+    priority INTEGER NOT NULL, version TEXT NOT NULL, incarnation TEXT NOT NULL, state TEXT NOT NULL,
+    last_seen_at REAL NOT NULL, PRIMARY KEY (lease_name, node_id)
+) WITHOUT ROWID;
+"""
+# How long SQLite itself waits for a lock: short, for a thread that waits cannot be cancelled.
+BUSY_TIMEOUT: Final = 0.02
+_SHORTEST_DATABASE: Final = 100  # bytes of the header, https://sqlite.org/fileformat.html
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_HOPELESS: Final = {
+    sqlite3.SQLITE_NOTADB: "is no SQLite database",
+    sqlite3.SQLITE_CORRUPT: "is a damaged SQLite database",
+    sqlite3.SQLITE_READONLY: "is read-only",
+    sqlite3.SQLITE_PERM: "may not be opened",
+}
+# A full disk or a process out of descriptors may do better later; these cannot.
+_HOPELESS_ERRNO: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+
+
+class AbandonedError(Exception):
+    """Nobody waits for this transaction any more, so it changes nothing."""
+
+
+@contextmanager
+def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Generator[sqlite3.Connection, None, None]:
+    """Hold the write lock of the file for one transaction, on a connection of its own; commits at the end.
+
+    The file is made, with its folders, if there is none. Raises Unusable, having touched nothing, for a file that
+    is no database, cannot be written, is another application's or a newer version's; AbandonedError if the caller
+    has given up by the time that the lock is ours; sqlite3.OperationalError for what may be tried again.
+    """
+    _make_folder(path)
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)) as database:
+            # A file of somebody else's is not touched, not even its journal mode.
+            if not _was_prepared(database, path):
+                database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute("BEGIN IMMEDIATE")
+            with database:
+                if abandoned():
+                    raise AbandonedError
+                if not _is_prepared(database, path):
+                    _create_schema(database)
+                yield database
+    except sqlite3.DatabaseError as error:
+        _raise_if_hopeless(error, path)
+        raise
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Return whether another connection was in the way."""
+    return _primary_code(error) in _BUSY
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in _HOPELESS_ERRNO or isinstance(error, FileExistsError):
+            raise Unusable(f"database {str(path)!r} cannot be made: {error.strerror}.") from error
+        raise
+
+
+def _was_prepared(database: sqlite3.Connection, path: Path) -> bool:
+    # One snapshot for all that is looked at: another process may be creating the schema right now.
+    database.execute("BEGIN")
+    with database:
+        return _is_prepared(database, path)
+
+
+def _is_prepared(database: sqlite3.Connection, path: Path) -> bool:
+    application_id = database.execute("PRAGMA application_id").fetchone()[0]
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if application_id != APPLICATION_ID:
+        if version or application_id or database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise Unusable(
+                f"database {str(path)!r} belongs to another application; the lease store needs a file of its own."
+            )
+        # SQLite takes a file too short for a database to be an empty one, and would write over it.
+        if 0 < path.stat().st_size < _SHORTEST_DATABASE:
+            raise Unusable(f"database {str(path)!r} is no SQLite database.")
+        return False
+    if version != SCHEMA_VERSION:
+        raise Unusable(
+            f"database {str(path)!r} has schema version {version}, and this conductor-jobs knows {SCHEMA_VERSION}: "
+            "it was made by a newer one."
+        )
+    return True
+
+
+def _create_schema(database: sqlite3.Connection) -> None:
+    for statement in SCHEMA.split(";"):
+        database.execute(statement)
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _raise_if_hopeless(error: sqlite3.DatabaseError, path: Path) -> None:
+    code = _primary_code(error)
+    if code in _HOPELESS:
+        _refuse(path, f"{_HOPELESS[code]} ({error})", error)
+    if code == sqlite3.SQLITE_CANTOPEN:
+        # SQLite does not tell why; the system does.
+        try:
+            os.close(os.open(path, os.O_RDWR))
+        except OSError as cause:
+            if cause.errno in _HOPELESS_ERRNO:
+                _refuse(path, f"cannot be opened: {cause.strerror}", error)
+
+
+def _refuse(path: Path, problem: str, error: Exception) -> NoReturn:
+    raise Unusable(f"database {str(path)!r} {problem}.") from error
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

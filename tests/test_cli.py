@@ -1,0 +1,163 @@
+"""The command: what it takes, what it says, how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conductor_jobs import Holder, __version__
+from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+
+from .processes import started
+
+APP = """
+import pathlib, time
+import trio
+import beside
+from conductor_jobs import TimedJobs
+
+jobs = TimedJobs(interval=0.05)
+failing = TimedJobs()
+stuck = TimedJobs(interval=0.05)
+empty = TimedJobs()
+nothing = 5
+
+@jobs.runner("fine")
+async def fine(ctx):
+    ctx.log("limits", details={"interval": ctx.config.interval})
+
+@failing.runner("fails")
+async def fails(ctx):
+    raise ValueError("bad customer")
+
+@stuck.runner("slow")
+async def slow(ctx):
+    try:
+        await trio.sleep_forever()
+    finally:
+        ctx.log("cleaned_up")
+
+thread = TimedJobs(interval=0.05)
+
+@thread.runner("thread")
+def never_ends(ctx):
+    while True:
+        time.sleep(1)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "broken.py").write_text("1 / 0")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "conductor_jobs", *arguments]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=30)
+
+
+def test_run_once_has_one_tick_prints_the_journal_and_says_who_it_is(folder: Path) -> None:
+    done = run(
+        folder, "start", "app:jobs", "--run-once", "--timed-jobs-interval-ms", "7000",
+        BAA_NODE_ID="mini-main", BAA_CONDUCTOR_HOST="mini",
+    )  # fmt: skip
+    assert done.returncode == 0
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [entry["stage"] for entry in entries] == [
+        *("started", "leader_started", "tick_started", "runner_started", "limits", "runner_completed"),
+        *("tick_completed", "leader_ended", "lease_released", "stopped"),
+    ]
+    assert entries[4]["interval"] == 7.0
+    (file,) = (folder / ".conductor/logs/timed-jobs").iterdir()
+    assert file.read_text() == done.stdout
+    database = folder / ".conductor/state/conductor.db"
+    assert database.is_file()
+    assert done.stderr == (
+        "conductor-jobs: node mini-main on mini (primary); store sqlite:///.conductor/state/conductor.db: "
+        f"one leader among the processes that open {database}; journal in .conductor/logs/timed-jobs\n"
+    )
+
+
+def test_folders_and_store_are_where_they_are_told_to_be(folder: Path) -> None:
+    options = ("--logs-dir", "a/logs", "--state-dir", "b/state")
+    assert run(folder, "start", "app.py:jobs", "--run-once", *options).returncode == 0
+    assert run(folder, "start", "app.py:jobs", "--run-once", *options, "--store", "sqlite:///c/d.db").returncode == 0
+    assert run(folder, "start", "app.py:jobs", "--run-once", *options, "--store", "memory:").returncode == 0
+    assert {path.name for path in folder.iterdir()} >= {"a", "b", "c"}
+    assert not (folder / ".conductor").exists()
+
+
+@pytest.mark.parametrize(("app", "code"), [("app:jobs", 0), ("app:empty", 0), ("app:failing", 1)])
+def test_run_once_succeeds_only_if_the_runners_do(folder: Path, app: str, code: int) -> None:
+    assert run(folder, "start", app, "--run-once").returncode == code
+
+
+async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
+    await SQLiteLeaseStore(folder / "c.db").acquire("conductor", Holder("other", "1"), 60)
+    done = run(folder, "start", "app:failing", "--run-once", "--store", "sqlite:///c.db")
+    assert done.returncode == 0
+    assert '"skipped_not_leader"' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["app"], "APP must be `package.module:name` or `file.py:name`, not 'app'."),
+        (["nowhere:jobs"], "APP 'nowhere:jobs' cannot be imported: No module named 'nowhere'."),
+        (["nowhere.py:jobs"], "APP file 'nowhere.py' does not exist."),
+        (["app:missing"], "APP 'app:missing' must name a TimedJobs, but it has no 'missing'."),
+        (["app:nothing"], "APP 'app:nothing' must name a TimedJobs, but 'nothing' there is 5."),
+        (["broken:jobs"], "APP 'broken:jobs' failed while it was imported: ZeroDivisionError: division by zero"),
+        (["app:jobs", "--store", "mysql://x"], "store must be `sqlite:///PATH` or `memory:`, not 'mysql://x'."),
+        (["app:jobs", "--lease-ttl-sec", "0"], "argument --lease-ttl-sec: must be a positive integer, not '0'"),
+        (["app:jobs", "--timed-jobs-interval-ms", "1.5"], "must be a positive integer, not '1.5'"),
+        (["app:jobs", "--lease-renew-interval-ms", "20000"], "20 + 2 * 5 + 3 >= 30 seconds."),
+        (["app:jobs", "--store", "sqlite:///app.py"], "is no SQLite database (file is not a database)."),
+        (["app:jobs", "--logs-dir", "app.py"], "log_dir 'app.py/timed-jobs' cannot be written: Not a directory."),
+        (["app:jobs", "--run-onc"], "unrecognized arguments: --run-onc"),
+    ],
+)
+def test_bad_input_is_named_and_ends_with_2(folder: Path, arguments: list[str], message: str) -> None:
+    done = run(folder, "start", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_the_version_is_told(folder: Path) -> None:
+    assert run(folder, "--version").stdout == f"conductor-jobs {__version__}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_drains_and_a_second_cancels(folder: Path, number: signal.Signals) -> None:
+    with started(folder, "app:stuck") as process:
+        process.wait_for("runner_started")
+        process.signal(number)
+        process.wait_for("stopping", result="draining")
+        process.signal(number)
+        assert process.wait() == 130
+        assert [entry["stage"] for entry in process.entries][-6:] == [
+            *("cleaned_up", "runner_cancelled", "tick_interrupted"),
+            *("leader_ended", "lease_released", "stopped"),
+        ]
+
+
+def test_a_second_signal_ends_a_process_whose_thread_cannot_be_cancelled(folder: Path) -> None:
+    with started(folder, "app:thread", "--lease-ttl-sec", "2") as process:
+        process.wait_for("runner_started")
+        process.signal(signal.SIGINT)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 130
+        assert process.stderr[-1] == "conductor-jobs: ending with work left that cannot be cancelled\n"
+
+
+def test_nobody_reading_the_pipe_costs_nothing(folder: Path) -> None:
+    command = f"{sys.executable} -m conductor_jobs start app:jobs --run-once | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1

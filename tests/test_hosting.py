@@ -1,0 +1,93 @@
+"""A conductor on a thread beside a program that is not Trio's, and in a process that forks."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from conductor_jobs import Conductor, TickContext, TimedJobs, read_journal, run_in_thread
+from conductor_jobs.errors import Unusable
+from conductor_jobs.stores.memory import MemoryLeaseStore
+from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+
+from .support import make_jobs, noop
+
+
+def test_it_leads_while_the_block_lasts_and_drains_at_its_end(tmp_path: Path) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def waits(ctx: TickContext) -> None:
+        begun.set()
+        assert may_end.wait(30)
+
+    conductor = Conductor(
+        make_jobs(waits, interval=0.01), store=SQLiteLeaseStore(tmp_path / "c.db"), log_dir=tmp_path / "logs"
+    )
+    with run_in_thread(conductor) as running:
+        assert running is conductor
+        assert begun.wait(30)
+        assert conductor.status().leadership == "leader"
+        threading.Timer(0.05, may_end.set).start()
+    stages = [entry.stage for entry in read_journal(tmp_path / "logs")]
+    assert stages[-5:] == ["runner_completed", "tick_completed", "leader_ended", "lease_released", "stopped"]
+    assert not conductor.started
+
+
+def test_entering_raises_what_keeps_the_conductor_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "c.db").write_bytes(b"no database at all, but long enough to be read as one" * 100)
+    conductor = Conductor(TimedJobs(), store=SQLiteLeaseStore(tmp_path / "c.db"))
+    with pytest.raises(Unusable, match="no SQLite database"), run_in_thread(conductor):
+        pytest.fail("the block was entered")
+
+
+def test_leaving_raises_what_ended_the_conductor() -> None:
+    async def exits(ctx: TickContext) -> None:
+        raise SystemExit(3)
+
+    conductor = Conductor(make_jobs(exits, interval=0.01), store=MemoryLeaseStore())
+    ended = threading.Event()
+    with pytest.raises(SystemExit), run_in_thread(conductor):
+        while conductor.started:
+            ended.wait(0.001)
+
+
+def test_an_error_in_the_block_stops_the_conductor_and_comes_out() -> None:
+    conductor = Conductor(make_jobs(noop), store=MemoryLeaseStore())
+    with pytest.raises(ZeroDivisionError), run_in_thread(conductor):
+        raise ZeroDivisionError
+    assert not conductor.started
+
+
+def in_forked_child(check: Callable[[], None]) -> int | None:
+    child = multiprocessing.get_context("fork").Process(target=check)
+    child.start()
+    child.join(30)
+    return child.exitcode
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_a_forked_child_is_told_that_the_conductor_runs_elsewhere(tmp_path: Path) -> None:
+    conductor = Conductor(make_jobs(noop), store=SQLiteLeaseStore(tmp_path / "c.db"))
+
+    def check() -> None:
+        for use in (conductor.status, conductor.request_stop, lambda: trio.run(conductor.run)):
+            with pytest.raises(RuntimeError, match="forked"):
+                use()
+
+    with run_in_thread(conductor):
+        assert in_forked_child(check) == 0
+        assert conductor.started
+
+
+def test_a_conductor_made_before_the_fork_runs_in_the_child_under_its_own_name(tmp_path: Path) -> None:
+    conductor = Conductor(make_jobs(noop), store=SQLiteLeaseStore(tmp_path / "c.db"))
+
+    def check() -> None:
+        with run_in_thread(conductor):
+            assert conductor.status().node.node_id.endswith(f"-{os.getpid()}")
+
+    assert in_forked_child(check) == 0

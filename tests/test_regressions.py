@@ -1,0 +1,419 @@
+"""Faults that were found by reviewing and torturing the engine, each as the test that showed it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from conductor_jobs import (
+    Conductor,
+    ConductorStopped,
+    Holder,
+    LeaseGrant,
+    LeaseStore,
+    RunnerResult,
+    Term,
+    TickContext,
+    TimedJobs,
+    read_journal,
+    run_in_thread,
+)
+from conductor_jobs.errors import Unusable
+from conductor_jobs.stores.memory import MemoryLeaseStore
+from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+
+from .support import NodeStore, WatchingNodeStore, make_conductor, make_jobs, noop
+
+
+async def test_a_log_folder_that_cannot_be_written_leaves_no_half_running_conductor(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    conductor, _ = make_conductor(make_jobs(noop), log_dir=tmp_path / "file" / "logs")
+    for _ in range(2):
+        with pytest.raises(Unusable, match="log_dir"):
+            await conductor.run()
+        assert not conductor.started
+        with pytest.raises(RuntimeError, match="not running"):
+            await conductor.run_tick()
+
+
+async def test_a_users_predicate_that_raises_costs_neither_lease_nor_stop(
+    autojump_clock: MockClock, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = MemoryLeaseStore()
+    conductor, journal = make_conductor(make_jobs(noop), memory, autostart=False)
+    await nursery.start(conductor.run)
+    nursery.start_soon(conductor.leadership.wait_value, lambda term: term.number > 5)  # type: ignore[union-attr] # None is what breaks it
+    await trio.testing.wait_all_tasks_blocked()
+    await conductor.stop()
+    assert journal.stages()[-3:] == ["leader_ended", "lease_released", "stopped"]
+    assert (await memory.acquire("conductor", Holder("other", "1"), 30)).is_leader
+    assert "a predicate that waits on Conductor.leadership raised AttributeError" in capsys.readouterr().err
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_term_that_is_over_before_its_waiter_wakes_is_no_end_of_the_conductor(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def await_leader() -> None:
+        terms.append(await conductor.wait_leader())
+
+    suspended = [0.0]
+    terms: list[Term] = []
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", Holder("other", "1"), 10)
+    conductor, _ = make_conductor(make_jobs(noop), memory, autostart=False, boot_clock=lambda: suspended[-1])
+    await nursery.start(conductor.run)
+    # Registered first and so evaluated first: time jumps between the change and the waiter's wake.
+    nursery.start_soon(conductor.leadership.wait_value, lambda term: bool(term and suspended.append(1000.0)))
+    nursery.start_soon(await_leader)
+    await trio.sleep(60)
+    assert [term.number for term in terms] == [3]
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_unusable_grant_is_a_failure_with_a_pause_not_a_hot_loop(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    class Stingy(NodeStore):
+        async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+            await super().acquire(lease_name, holder, ttl, term=term)
+            return answers(len(self.calls))
+
+    def answers(number: int) -> LeaseGrant:
+        return LeaseGrant("mini-main", number, True, "acquire", 0, 0, expires_in=2.0)
+
+    store = Stingy(MemoryLeaseStore())
+    conductor, journal = make_conductor(make_jobs(noop), store, autostart=False)
+    await nursery.start(conductor.run)
+    await trio.sleep(3600)
+    assert store.count("campaign") < 3600
+    assert conductor.status().degraded
+    (failed,) = journal.all("acquire_failed")
+    assert failed.error is not None
+    assert "too late for work to begin" in failed.error
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_that_is_no_grant_is_a_failure(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    class Mute(NodeStore):
+        async def acquire(self, *_: object, **__: object) -> LeaseGrant:
+            return None  # type: ignore[return-value] # on purpose
+
+    conductor, journal = make_conductor(make_jobs(noop), Mute(MemoryLeaseStore()), autostart=False)
+    await nursery.start(conductor.run)
+    await trio.sleep(60)
+    assert conductor.status().degraded
+    assert journal.one("acquire_failed").error == "TypeError: acquire returned None, which is no LeaseGrant"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_store_that_lost_its_memory_is_campaigned_at_until_terms_rise_again(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    memories = [MemoryLeaseStore(), MemoryLeaseStore()]
+    other = Holder("other", "1")
+    for _ in range(6):
+        await memories[0].acquire("conductor", other, 30)
+    await memories[0].release("conductor", other)
+    store = NodeStore(memories[0])
+    conductor, journal = make_conductor(make_jobs(noop), store, autostart=False)
+    await nursery.start(conductor.run)
+    assert (await conductor.wait_leader()).number == 7
+    store._store = memories[1]
+    await conductor.wait_standby()
+    assert (await conductor.wait_leader()).number == 8
+    assert "the lease store granted term 1 after 7" in (journal.one("acquire_failed").error or "")
+    nursery.cancel_scope.cancel()
+
+
+async def test_details_that_cannot_be_read_are_their_runners_failure(nursery: trio.Nursery) -> None:
+    class Broken(Mapping[str, object]):
+        def __getitem__(self, key: str) -> object:
+            raise OSError("no such row")
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(["row"])
+
+        def __len__(self) -> int:
+            return 1
+
+    async def broken(ctx: TickContext) -> RunnerResult:
+        return RunnerResult(details=Broken())
+
+    conductor, journal = make_conductor(make_jobs(broken, noop), autostart=False)
+    await nursery.start(conductor.run)
+    assert (await conductor.run_tick()).failed_runner_count == 1
+    assert journal.one("runner_failed").error == "no such row"
+    assert journal.one("runner_completed").runner == "noop"
+    await conductor.stop()
+
+
+async def test_a_repr_that_logs_does_not_lock_the_journal(nursery: trio.Nursery, tmp_path: Path) -> None:
+    class Talkative:
+        def __repr__(self) -> str:
+            contexts[0].log("inner")
+            return "talkative"
+
+    async def talks(ctx: TickContext) -> None:
+        contexts.append(ctx)
+        ctx.log("outer", details={"value": Talkative()})
+
+    contexts: list[TickContext] = []
+    conductor, _ = make_conductor(make_jobs(talks), log_dir=tmp_path, autostart=False)
+    await nursery.start(conductor.run)
+    await conductor.run_tick()
+    await conductor.stop()
+    reader = read_journal(tmp_path)
+    stages = [entry.stage for entry in reader]
+    assert reader.skipped == []
+    assert {"inner", "outer"} <= set(stages)
+
+
+async def test_work_of_a_child_task_may_not_wait_for_its_own_stop(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def work(term: Term) -> None:
+        async with trio.open_nursery() as children:
+            children.start_soon(conductor.stop)
+
+    async def sibling() -> None:
+        await trio.sleep(1)
+        await conductor.stop()
+
+    conductor, _ = make_conductor(make_jobs(), autostart=False)
+    await nursery.start(conductor.run)
+    with pytest.raises(ExceptionGroup) as caught:
+        await conductor.run_as_leader(work)
+    assert caught.group_contains(RuntimeError, match="use request_stop")
+    # But a task beside the work, though started by the same task, may.
+    nursery.start_soon(sibling)
+    assert await conductor.run_as_leader(lambda term: trio.sleep(2)) == "scheduled"
+
+
+async def test_a_hung_disk_does_not_hold_up_a_stop(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: disk.wait(30))
+    conductor, journal = make_conductor(
+        make_jobs(noop), log_dir=tmp_path, journal_sync="tick", autostart=False, drain_timeout=0
+    )
+    await nursery.start(conductor.run)
+    nursery.start_soon(conductor.run_tick)
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    await conductor.stop()
+    disk.set()
+    assert journal.stages()[-1] == "stopped"
+
+
+async def test_no_descriptor_left_for_a_sync_costs_nothing(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(descriptor: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", full)
+    conductor, _ = make_conductor(make_jobs(noop), log_dir=tmp_path, journal_sync="tick", autostart=False)
+    await nursery.start(conductor.run)
+    assert (await conductor.run_tick()).decision == "scheduled"
+    await conductor.stop()
+    assert "not confirmed by the disk" in capsys.readouterr().err
+
+
+async def test_a_refused_conductor_lets_go_of_those_who_wait_for_it(nursery: trio.Nursery) -> None:
+    memory = MemoryLeaseStore()
+    first, _ = make_conductor(make_jobs(), memory, autostart=False)
+    second, _ = make_conductor(make_jobs(), memory, autostart=False)
+    await nursery.start(first.run)
+    async with trio.open_nursery() as waiting:
+
+        async def expect_stopped() -> None:
+            with pytest.raises(ConductorStopped):
+                await second.wait_leader()
+
+        waiting.start_soon(expect_stopped)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ValueError, match="lease_name"):
+            await second.run()
+    await first.stop()
+
+
+def test_a_second_block_around_a_running_conductor_does_not_stop_it() -> None:
+    conductor = Conductor(make_jobs(noop), store=MemoryLeaseStore())
+    with run_in_thread(conductor):
+        with pytest.raises(RuntimeError, match="running already"), run_in_thread(conductor):
+            pytest.fail("entered twice")
+        assert conductor.started
+        assert not conductor.status().stopping
+
+
+async def test_a_stop_request_after_the_end_leaves_the_conductor_ended(autojump_clock: MockClock) -> None:
+    conductor, _ = make_conductor(make_jobs(noop), autostart=False)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        supervisor = conductor._supervisor
+        conductor.request_stop()
+    assert supervisor is not None
+    supervisor.request_stop()
+    assert not conductor.started
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        conductor.request_stop()
+
+
+async def test_a_file_that_the_day_began_without_us_says_whose_lines_it_holds(
+    nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    now = [1774915199.0]
+    conductor = Conductor(
+        make_jobs(noop), store=MemoryLeaseStore(), log_dir=tmp_path, autostart=False, wall_clock=lambda: now[-1]
+    )
+    await nursery.start(conductor.run)
+    now.append(now[-1] + 2)
+    await conductor.run_tick()
+    await conductor.stop()
+    second = list(read_journal(tmp_path / "2026-03-31.jsonl"))
+    assert [entry.stage for entry in second][:2] == ["continued", "tick_started"]
+    (first, *_) = read_journal(tmp_path / "2026-03-30.jsonl")
+    assert second[0].details == first.details
+
+
+@pytest.mark.parametrize("fresh", range(3))
+async def test_sixteen_conductors_on_a_fresh_database_all_start(tmp_path: Path, fresh: int) -> None:
+    class Separate:
+        """A store of its own for each conductor, as in processes of their own."""
+
+        def __init__(self) -> None:
+            self._store = SQLiteLeaseStore(tmp_path / "c.db")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+    conductors = [make_conductor(make_jobs(), cast(LeaseStore, Separate()), node_id=str(n), autostart=False)[0] for n in range(16)]
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as starting:
+            for conductor in conductors:
+                starting.start_soon(nursery.start, conductor.run)
+        assert sum(conductor.status().leadership == "leader" for conductor in conductors) == 1
+        for conductor in conductors:
+            conductor.request_stop()
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import trio
+from conductor_jobs import Conductor, TimedJobs
+from conductor_jobs.stores.memory import MemoryLeaseStore
+
+log, interrupts, slow_release = [], int(sys.argv[1]), sys.argv[2] == "release"
+
+class Store:
+    def __init__(self):
+        self.store = MemoryLeaseStore()
+    async def acquire(self, *args, **kwargs):
+        return await self.store.acquire(*args, **kwargs)
+    async def release(self, *args):
+        log.append(f"release at work={working}")
+        if slow_release:
+            os.kill(os.getpid(), signal.SIGINT)
+        await trio.sleep(0.05)
+        return await self.store.release(*args)
+
+class Journal:
+    def add(self, entry): log.append(entry.stage)
+    def flush(self): pass
+
+working = 0
+def in_thread():
+    global working
+    working = 1
+    for _ in range(interrupts):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+    working = 0
+
+async def app():
+    await conductor.wait_leader()
+    await conductor.run_as_leader(lambda term: trio.to_thread.run_sync(in_thread))
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(app)
+        await conductor.run()
+
+conductor = Conductor(TimedJobs(), store=Store(), journal=Journal())
+try:
+    trio.run(main)
+except KeyboardInterrupt:
+    log.append("interrupted")
+except BaseExceptionGroup as group:
+    log.append("interrupted" if group.subgroup(KeyboardInterrupt) else repr(group))
+print(*log, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(("interrupts", "when"), [(1, "work"), (2, "work"), (1, "release")])
+def test_interrupts_at_any_moment_release_once_after_the_work(interrupts: int, when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(interrupts), when], capture_output=True, text=True, timeout=30
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-5:] == [
+        *("leader_ended", "release at work=0", "lease_released", "stopped", "interrupted")
+    ]
+
+
+TWO_UNTIL_SIGNALLED = """
+import trio
+from conductor_jobs import Conductor, TimedJobs
+from conductor_jobs.stores.memory import MemoryLeaseStore
+
+async def main():
+    first, second = (Conductor(TimedJobs(), store=MemoryLeaseStore()) for _ in range(2))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(first.run_until_signalled)
+        try:
+            await second.run_until_signalled()
+        except RuntimeError as error:
+            print(error)
+        first.request_stop()
+
+trio.run(main)
+"""
+
+
+def test_only_one_conductor_of_a_process_may_have_the_signals() -> None:
+    done = subprocess.run([sys.executable, "-c", TWO_UNTIL_SIGNALLED], capture_output=True, text=True, timeout=30)
+    assert done.stdout.startswith("another conductor of this process runs until signalled"), done.stderr
+
+
+def test_leaving_the_block_before_the_start_is_done_still_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(WatchingNodeStore):
+        async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+            asked.set()
+            await trio.sleep(0.2)
+            return await super().acquire(lease_name, holder, ttl, term=term)
+
+    def interrupt() -> None:
+        assert asked.wait(30)
+        signal.raise_signal(signal.SIGINT)
+
+    asked = threading.Event()
+    conductor = Conductor(TimedJobs(), store=Slow(MemoryLeaseStore()))
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), run_in_thread(conductor):
+        time.sleep(30)
+    interrupter.join()
+    assert time.monotonic() - began < 20
+    assert not conductor.started
