@@ -1,7 +1,7 @@
 """What several test modules need: a journal in memory, a node's view of a store with faults, ready conductors."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import trio

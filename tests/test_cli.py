@@ -71,7 +71,7 @@ def test_run_once_has_one_tick_prints_the_journal_and_says_who_it_is(folder: Pat
     entries = [json.loads(line) for line in done.stdout.splitlines()]
     assert [entry["stage"] for entry in entries] == [
         *("started", "leader_started", "tick_started", "runner_started", "limits", "runner_completed"),
-        *("tick_completed", "leader_ended", "lease_released", "stopped"),
+        *("tick_completed", "stopping", "leader_ended", "lease_released", "stopped"),
     ]
     assert entries[4]["interval"] == 7.0
     (file,) = (folder / ".conductor/logs/timed-jobs").iterdir()

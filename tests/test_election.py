@@ -1,5 +1,7 @@
 """Winning, holding and losing the lease, on virtual time: I1, I3, I5, I6, I9, I11."""
 
+import itertools
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -248,7 +250,7 @@ async def test_a_polling_standby_looks_every_three_quarters_of_a_second(
     await nursery.start(conductor.run)
     await trio.sleep(60)
     moments = [at for at, call in store.calls if call == "campaign"]
-    gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(moments)]
     assert len(gaps) >= 70
     assert all(0.65 <= gap <= 0.85 for gap in gaps)
     nursery.cancel_scope.cancel()

@@ -219,7 +219,7 @@ def test_any_duration_makes_a_line_that_can_be_read(duration: float, written: fl
         encode_line(ENTRY).replace(b":12,", b':"12",'),
         encode_line(ENTRY).replace(b'"s"', b'"\xff\xfe"'),
         encode_line(ENTRY)[:-1] * 2,
-        b"[" * 100_000,
+        encode_line(ENTRY)[:-2] + b',"deep":' + b"[" * 100_000,
     ],
     ids=[
         *("empty", "NULs", "no JSON", "list", "null", "no keys", "text", "torn", "no stage", "numeric stage"),

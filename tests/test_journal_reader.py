@@ -55,7 +55,7 @@ def test_a_last_line_that_lacks_nothing_but_its_newline_is_an_entry(tmp_path: Pa
         line("torn and mended")[:30] + b"\n",
         b" \n",
         line("x").replace(b'"stage":', b'"staged":'),
-        b"[" * 50_000 + b"\n",
+        line("x")[:-2] + b',"deep":' + b"[" * 50_000 + b"\n",
     ],
     ids=["text", "NULs", "no UTF-8", "broken UTF-8", "torn", "blank", "key missing", "deep"],
 )

@@ -298,7 +298,10 @@ async def test_sixteen_conductors_on_a_fresh_database_all_start(tmp_path: Path, 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._store, name)
 
-    conductors = [make_conductor(make_jobs(), cast(LeaseStore, Separate()), node_id=str(n), autostart=False)[0] for n in range(16)]
+    conductors = [
+        make_conductor(make_jobs(), cast("LeaseStore", Separate()), node_id=str(n), autostart=False)[0]
+        for n in range(16)
+    ]
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as starting:
             for conductor in conductors:

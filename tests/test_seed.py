@@ -173,7 +173,7 @@ async def test_the_sequence_of_batch_ids_counts_every_tick_and_framework_entry(n
     ticks = [await conductor.run_tick() for _ in range(2)]
     await conductor.stop()
     sequence = list(dict.fromkeys(entry.batch_id for entry in journal.entries))
-    assert sequence == [f"timed-jobs-7000-{number}" for number in range(1, 8)]
+    assert sequence == [f"timed-jobs-7000-{number}" for number in range(1, 9)]
     assert [tick.batch_id for tick in ticks] == sequence[2:4]
 
 

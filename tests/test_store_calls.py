@@ -1,12 +1,17 @@
 """One call of a store, as the engine makes it: bounded, and with one kind of outcome at a time (I6)."""
 
+import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from conductor_jobs.lease import Holder
 from conductor_jobs.store_calls import NoAnswer, call_store, problem_text
+from conductor_jobs.stores import sqlite
+from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 
 
 class StoreDownError(Exception):
@@ -78,6 +83,19 @@ async def test_a_group_of_errors_comes_out_as_it_is() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await call_store(fail_twice, 5.0)
     assert caught.value is group
+
+
+async def test_a_disk_that_hangs_is_given_up_although_its_thread_hangs_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_is_back = threading.Event()
+    store = SQLiteLeaseStore(tmp_path / "lease.db")
+    monkeypatch.setattr(sqlite, "boot_time", disk_is_back.wait)
+    try:
+        with trio.fail_after(5), pytest.raises(NoAnswer):
+            await call_store(lambda: store.acquire("jobs", Holder("alpha", "1"), 30.0), 0.05)
+    finally:
+        disk_is_back.set()
 
 
 @pytest.mark.parametrize("call", [fail_beside_the_cancellation, fail_deep_beside_the_cancellation])

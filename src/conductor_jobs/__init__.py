@@ -6,13 +6,14 @@ The lease is the deadline of the cancel scope that the work runs in.
 The package is laid out so that imports run one way, downwards in this list; a module imports only what stands
 above it:
 
-    errors, failures, clocks
-                            the exception types; what an exception means; Trio's clock beside one
-                            that counts suspend
+    errors, failures, seconds, clocks
+                            the exception types; what an exception means; the rule for seconds; Trio's
+                            clock beside one that counts suspend
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
     journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
     stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
-    term                    a term, and the scope with a moving deadline that its work runs in
+    term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
+                            waits for it
     store_calls, heartbeats, election
                             one bounded store call; signs of life; the lease task: campaign, hold, lose, release
     runners                 the registry, and what a runner is given and returns
@@ -20,7 +21,7 @@ above it:
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, conductor, hosting
                             draining on a signal; what an application holds; running it in a thread
-    apps, cli               the command
+    apps, printing, cli     the command
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

@@ -1,6 +1,5 @@
 """`Conductor`: what an application holds. It owns nothing but the current run, which does the work."""
 
-import math
 import os
 import secrets
 import threading
@@ -21,6 +20,7 @@ from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node
 from .runners import TickTrigger, TimedJobs
+from .seconds import checked_seconds
 from .signals import run_until_signalled
 from .status import ConductorStatus, status_of
 from .supervisor import Phase, Plan, Supervisor
@@ -80,11 +80,6 @@ class Conductor:
         )
         _require(journal_sync in (None, "tick"), "journal_sync must be None or 'tick'", journal_sync)
         _require(
-            _is_number(drain_timeout) and 0 <= drain_timeout < math.inf,
-            "drain_timeout must be a non-negative number of seconds",
-            drain_timeout,
-        )
-        _require(
             type(renew_failure_threshold) is int and renew_failure_threshold > 0,
             "renew_failure_threshold must be a positive integer",
             renew_failure_threshold,
@@ -99,7 +94,7 @@ class Conductor:
         self._sync_each_tick = journal_sync == "tick"
         self._resources = resources
         self._autostart = autostart
-        self._drain_timeout = drain_timeout
+        self._drain_timeout = checked_seconds("Conductor drain_timeout", drain_timeout, zero_allowed=True)
         self._renew_failure_threshold = renew_failure_threshold
         self._boot_clock = boot_clock
         self._recorder = Recorder(wall_clock)
@@ -316,10 +311,6 @@ class Conductor:
         finally:
             with _running_lock:
                 _running.discard(entry)
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
 
 
 def _require(holds: bool, rule: str, value: object, error: type[Exception] = ValueError) -> None:

@@ -39,8 +39,10 @@ class JournalFiles:
         self._buffered = 0
         self._torn = False
         self._unreported = 0
-        self._reported: str | None = None
+        self._reported: set[str] = set()
+        # Whether this file has a line that says whose it is, and whether the buffer holds one.
         self._owned = False
+        self._introduces = False
         self._sync_limiter = trio.CapacityLimiter(1)
         self._last: JournalEntry | None = None
         self.entries_lost = 0
@@ -67,7 +69,7 @@ class JournalFiles:
         self._buffered += 1
         self._last = entry
         if entry.runner == FRAMEWORK and entry.stage == "started":
-            self._owner, self._owned = entry, True
+            self._owner, self._introduces = entry, True
         if len(self._buffer) >= WRITE_LIMIT:
             self.flush()
 
@@ -81,11 +83,10 @@ class JournalFiles:
             if self._file < 0:
                 self._open(self._date)
         except OSError as error:
-            self._lose(count)
-            self._owned = False
-            self._report_loss(error)
-            return
-        self._write(data, count)
+            self._lose(count, error)
+        else:
+            self._write(data, count)
+        self._introduces = False
 
     async def sync(self) -> None:
         """Have the disk confirm what was written, in a thread; never raises.
@@ -99,7 +100,9 @@ class JournalFiles:
             copy = os.dup(self._file)
             await trio.to_thread.run_sync(_sync_and_close, copy, abandon_on_cancel=True, limiter=self._sync_limiter)
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
-            self._report(f"not confirmed by the disk: {error}")
+            self._report("sync", f"not confirmed by the disk: {error}")
+        else:
+            self._reported.discard("sync")
 
     def close(self) -> None:
         """Write what was added, and give the file up."""
@@ -135,27 +138,27 @@ class JournalFiles:
             while written < len(whole):
                 written += os.write(self._file, whole[written:])
         except OSError as error:
-            self._account(len(admission), whole[:written], count)
-            self._report_loss(error)
+            lost = count - self._whole_lines(len(admission), whole[:written])
+            self._lose(lost, error)
         else:
-            self._torn, self._unreported, self._owned, self._reported = False, 0, True, None
+            self._torn, self._unreported, self._owned = False, 0, True
+            self._reported.discard("write")
 
-    def _account(self, admission: int, written: bytes, count: int) -> None:
+    def _whole_lines(self, admission: int, written: bytes) -> int:
         # A full disk takes the first part of a write: lines that went in whole are not lost.
         if written:
             self._torn = not written.endswith(b"\n")
-        if len(written) >= admission:
-            self._unreported = 0
-            count -= written[admission:].count(b"\n")
-        self._owned = False
-        self._lose(count)
+        if len(written) < admission:
+            return 0
+        self._unreported = 0
+        return written[admission:].count(b"\n")
 
     def _admission(self) -> bytes:
         lines = b"\n" if self._torn else b""
         if self._last is None:
             return lines
         # Every line of a file has an owner: whoever goes on in a file that does not know him says who he is.
-        if self._owner is not None and not self._owned:
+        if self._owner is not None and not self._owned and not self._introduces:
             lines += encode_line(msgspec.structs.replace(self._owner, stage="continued", ts=self._last.ts))
         if self._unreported:
             details = {"lost_entry_count": self._unreported}
@@ -165,18 +168,16 @@ class JournalFiles:
             lines += encode_line(lost)
         return lines
 
-    def _lose(self, count: int) -> None:
+    def _lose(self, count: int, error: OSError) -> None:
         self._unreported += count
         self.entries_lost += count
+        self._report("write", f"{error.strerror}; what is lost is counted and journaled once writing works")
 
-    def _report_loss(self, error: OSError) -> None:
-        self._report(f"{error.strerror}; what is lost is counted and journaled once writing works")
-
-    def _report(self, problem: str) -> None:
-        # Once per fault: until a write succeeds, or the problem is another one.
-        if self._reported != problem:
+    def _report(self, what: str, problem: str) -> None:
+        # Once per fault: until it works again.
+        if what not in self._reported:
             complain(f"{self._folder}: {problem}")
-        self._reported = problem
+        self._reported.add(what)
 
     def _close_file(self) -> None:
         if self._file >= 0:

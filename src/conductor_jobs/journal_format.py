@@ -9,7 +9,6 @@ from .journal import JournalEntry
 
 KEYS = JournalEntry.__struct_fields__[:7]
 _RESERVED = frozenset(KEYS)
-_encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
 class _Line(msgspec.Struct):
@@ -22,6 +21,18 @@ class _Line(msgspec.Struct):
     ts: str
 
 
+def _plain(value: object) -> object:
+    # msgspec takes exact types only; a subclass, such as NumPy's float64, is what it derives from.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    return dict(value) if isinstance(value, Mapping) else repr(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _decoder = msgspec.json.Decoder(_Line)
 _details_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -66,8 +77,8 @@ def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
     taken = set(_RESERVED) | {key for key in details if type(key) is str and key not in _RESERVED}
     pairs: list[tuple[str, Any]] = []
     for key, value in details.items():
-        name = key if type(key) is str else _safe_text(key)
-        if name is not key or name in _RESERVED:
+        name = _mended(key if type(key) is str else _safe_text(key))
+        if name != key or name in _RESERVED or type(key) is not str:
             while name in taken:
                 name = f"details.{name}"
             taken.add(name)
@@ -107,4 +118,5 @@ def _mended_texts(head: _Line) -> _Line:
 
 
 def _mended(value: Any) -> Any:
+    # A lone surrogate, as in an undecodable file name, has no UTF-8.
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

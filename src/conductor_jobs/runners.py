@@ -1,7 +1,7 @@
 """Runners, and the registry that an application keeps them in."""
 
+import functools
 import inspect
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeVar, final
 
@@ -9,6 +9,7 @@ import msgspec
 
 from .failures import error_text
 from .journal import FRAMEWORK, LEASE, Recorder
+from .seconds import checked_seconds
 from .term import Term
 
 TickTrigger = Literal["interval", "manual", "schedule"]
@@ -24,10 +25,10 @@ class TimedJobsConfig(msgspec.Struct, frozen=True):
     settle_delay: float
 
     def __post_init__(self) -> None:
-        _require_seconds("interval", self.interval, above_zero=True)
+        checked_seconds("Conductor interval", self.interval)
         _require_positive_integer("max_messages_per_tick", self.max_messages_per_tick)
         _require_positive_integer("max_tasks_per_tick", self.max_tasks_per_tick)
-        _require_seconds("settle_delay", self.settle_delay, above_zero=False)
+        checked_seconds("Conductor settle_delay", self.settle_delay, zero_allowed=True)
 
 
 @final
@@ -89,8 +90,6 @@ class TickContext(msgspec.Struct, frozen=True):
         _require_type("result", result, str, type(None))
         _require_type("details", details, Mapping, type(None))
         _require_type("duration_ms", duration_ms, int, float, type(None))
-        if isinstance(duration_ms, bool):
-            raise TypeError(f"ctx.log: duration_ms must be a number, not {duration_ms!r}.")
         _require_type("error", error, BaseException, str, type(None))
         self._recorder.write(
             self.runner,
@@ -98,7 +97,7 @@ class TickContext(msgspec.Struct, frozen=True):
             self.batch_id,
             result=result,
             details=dict(details) if details else None,
-            duration_ms=duration_ms if duration_ms is None or type(duration_ms) is int else float(duration_ms),
+            duration_ms=duration_ms,
             error=error_text(error) if isinstance(error, BaseException) else error,
         )
 
@@ -191,7 +190,7 @@ class TimedJobs:
         if name in (FRAMEWORK, LEASE):
             raise ValueError(f'Timed job runner name "{name}" is what the journal calls the framework itself.')
         if timeout is not None:
-            _require_seconds("timeout", timeout, above_zero=True)
+            checked_seconds(f'Timed job runner "{name}": timeout', timeout)
         self._runners[name] = Runner(name, run, description, timeout, _runs_in_thread(name, run))
         self._snapshot = tuple(self._runners.values())
 
@@ -208,15 +207,17 @@ class TimedJobs:
 def _runs_in_thread(name: str, run: object) -> bool:
     if not callable(run):
         raise TypeError(f'Timed job runner "{name}": run must be a function, not {run!r}.')
-    functions = (run, getattr(run, "__call__", None))  # noqa: B004 - an object may be called through an async method
-    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in functions):
-        raise TypeError(f'Timed job runner "{name}": run must not be a generator function.')
     try:
         inspect.signature(run).bind(object())
     except TypeError as error:
         raise TypeError(f'Timed job runner "{name}": run must take one TickContext: {error}.') from None
     except ValueError:
         pass  # a builtin that tells no signature
+    while isinstance(run, functools.partial):
+        run = run.func
+    functions = (run, getattr(run, "__call__", None))  # noqa: B004 - an object may be called through an async method
+    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in functions):
+        raise TypeError(f'Timed job runner "{name}": run must not be a generator function.')
     return not any(map(inspect.iscoroutinefunction, functions))
 
 
@@ -225,14 +226,7 @@ def _require_positive_integer(field: str, value: object) -> None:
         raise ValueError(f"Conductor {field} must be a positive integer, not {value!r}.")
 
 
-def _require_seconds(field: str, value: object, *, above_zero: bool) -> None:
-    rule = "a positive" if above_zero else "a non-negative"
-    seconds = value if type(value) is float else float(value) if type(value) is int else math.nan
-    if not 0 <= seconds < math.inf or (above_zero and seconds == 0):
-        raise ValueError(f"Conductor {field} must be {rule} number of seconds, not {value!r}.")
-
-
 def _require_type(field: str, value: object, *allowed: type) -> None:
-    if not isinstance(value, allowed):
+    if not isinstance(value, allowed) or isinstance(value, bool):
         names = " or ".join("None" if each is type(None) else each.__name__ for each in allowed)
         raise TypeError(f"ctx.log: {field} must be {names}, not {value!r}.")

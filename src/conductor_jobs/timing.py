@@ -1,12 +1,12 @@
 """How long a lease may be trusted: the deadline arithmetic, pure, and when a standby looks again."""
 
-import math
 import random
 from dataclasses import dataclass
 from typing import final
 
 from .clocks import Instant
 from .lease import PRIMARY_PRIORITY, LeaseGrant
+from .seconds import checked_seconds
 
 POLL_INTERVAL = 0.75
 POLL_JITTER = 0.1
@@ -44,7 +44,7 @@ class LeaseTiming:
         Raises ValueError, naming the numbers, unless each is positive and two store calls in a row may time out
         after a renewal falls due without the lease being lost (I10).
         """
-        _require_positive("ttl", ttl)
+        checked_seconds("lease timing ttl", ttl)
         values = {
             "ttl": ttl,
             "renew_interval": min(5.0, ttl / 6) if renew_interval is None else renew_interval,
@@ -53,8 +53,7 @@ class LeaseTiming:
         }
         values["heartbeat_interval"] = values["renew_interval"] if heartbeat_interval is None else heartbeat_interval
         for name, value in values.items():
-            _require_positive(name, value)
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, checked_seconds(f"lease timing {name}", value))
         if self.renew_interval + 2 * self.store_timeout + self.margin >= self.ttl:
             raise ValueError(
                 "lease timing is unsafe: renew_interval + 2 * store_timeout + margin must be less than ttl, but "
@@ -76,10 +75,14 @@ class LeaseTiming:
         primary wins when both are there.
         """
         interval = self.renew_interval if watching else POLL_INTERVAL
-        if 0 < grant.expires_in <= interval + POLL_JITTER:
-            wait = LOW_PRIORITY_WAIT if priority < PRIMARY_PRIORITY else 0.0
-            return grant.expires_in + wait + random.uniform(0, POLL_JITTER)
-        return interval + random.uniform(0 if watching else -POLL_JITTER, POLL_JITTER)
+        wait = LOW_PRIORITY_WAIT if priority < PRIMARY_PRIORITY else 0.0
+        jitter = random.uniform(0, POLL_JITTER)
+        if not 0 < grant.expires_in <= interval + POLL_JITTER:
+            return interval + (jitter if watching else 2 * jitter - POLL_JITTER)
+        if not watching and grant.expires_in + wait > POLL_INTERVAL + POLL_JITTER:
+            # Another look just before the expiry: a release is not to go unnoticed for more than a second.
+            return max(0.0, grant.expires_in - jitter)
+        return grant.expires_in + wait + jitter
 
     def backoff(self, failures: int) -> float:
         """Return the seconds to wait after so many failed calls in a row, the first retry being immediate (I11)."""
@@ -87,8 +90,3 @@ class LeaseTiming:
             return 0.0
         ceiling = min(self.renew_interval, FIRST_BACKOFF * 2.0 ** min(failures - 2, 16))
         return random.uniform(ceiling / 2, ceiling)
-
-
-def _require_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"lease timing {name} must be a positive number of seconds, not {value!r}.")

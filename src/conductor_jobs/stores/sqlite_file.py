@@ -54,6 +54,9 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
     has given up by the time that the lock is ours; sqlite3.OperationalError for what may be tried again.
     """
     _make_folder(path)
+    # SQLite opens a file that it may only read, and leaves files of its own beside it.
+    if os.access(path, os.F_OK) and not os.access(path, os.W_OK):
+        raise Unusable(f"database {str(path)!r} is read-only.")
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)) as database:
             # A file of somebody else's is not touched, not even its journal mode.
@@ -127,7 +130,7 @@ def _raise_if_hopeless(error: sqlite3.DatabaseError, path: Path) -> None:
     if code == sqlite3.SQLITE_CANTOPEN:
         # SQLite does not tell why; the system does.
         try:
-            os.close(os.open(path, os.O_RDWR))
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
         except OSError as cause:
             if cause.errno in _HOPELESS_ERRNO:
                 _refuse(path, f"cannot be opened: {cause.strerror}", error)

@@ -1,0 +1,1 @@
+"""Measurements, one module a question; each states how to run it and what its figures mean."""

@@ -1,0 +1,23 @@
+"""The rule for numbers of seconds that callers give, stated once."""
+
+import math
+
+
+def checked_seconds(name: str, value: object, *, zero_allowed: bool = False) -> float:
+    """Return a finite number of seconds as a float. Raises ValueError naming what it is, its value and the rule."""
+    rule = "a non-negative" if zero_allowed else "a positive"
+    try:
+        seconds = float(value) if type(value) in (int, float) else math.nan  # type: ignore[arg-type] # tested before
+    except OverflowError:
+        seconds = math.inf
+    if not 0 <= seconds < math.inf or (seconds == 0 and not zero_allowed):
+        raise ValueError(f"{name} must be {rule} number of seconds, not {_shortened(value)}.")
+    return seconds
+
+
+def _shortened(value: object) -> str:
+    # The repr of an integer beyond 4,300 digits is an error of its own.
+    try:
+        return repr(value)
+    except ValueError:
+        return "so large a number"
