@@ -51,7 +51,7 @@ async def test_a_users_predicate_that_raises_costs_neither_lease_nor_stop(
     memory = MemoryLeaseStore()
     conductor, journal = make_conductor(make_jobs(noop), memory, autostart=False)
     await nursery.start(conductor.run)
-    nursery.start_soon(conductor.leadership.wait_value, lambda term: term.number > 5)  # type: ignore[union-attr] # None is what breaks it
+    nursery.start_soon(conductor.leadership.wait_value, lambda term: term.number > 5)
     await trio.testing.wait_all_tasks_blocked()
     await conductor.stop()
     assert journal.stages()[-3:] == ["leader_ended", "lease_released", "stopped"]
@@ -72,8 +72,14 @@ async def test_a_term_that_is_over_before_its_waiter_wakes_is_no_end_of_the_cond
     await memory.acquire("conductor", Holder("other", "1"), 10)
     conductor, _ = make_conductor(make_jobs(noop), memory, autostart=False, boot_clock=lambda: suspended[-1])
     await nursery.start(conductor.run)
-    # Registered first and so evaluated first: time jumps between the change and the waiter's wake.
-    nursery.start_soon(conductor.leadership.wait_value, lambda term: bool(term and suspended.append(1000.0)))
+
+    def suspend(term: Term | None) -> bool:
+        # Called in the change itself: time jumps between the change and the waiter's wake.
+        if term is not None and len(suspended) == 1:
+            suspended.append(1000.0)
+        return False
+
+    nursery.start_soon(conductor.leadership.wait_value, suspend)
     nursery.start_soon(await_leader)
     await trio.sleep(60)
     assert [term.number for term in terms] == [3]

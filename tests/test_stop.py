@@ -93,6 +93,7 @@ async def test_the_lease_is_renewed_until_cleanup_has_ended_past_the_drain_timeo
 async def test_a_cancellation_from_outside_drains_and_then_goes_on(autojump_clock: MockClock) -> None:
     memory = MemoryLeaseStore()
     conductor, journal = make_conductor(make_jobs(sleeps(10)), memory, autostart=False)
+    cancelled_at = 0.0
     with trio.CancelScope() as outside:
         async with trio.open_nursery() as nursery:
             await nursery.start(conductor.run)

@@ -96,9 +96,15 @@ class JournalFiles:
         if self._file < 0:
             return
         try:
-            # The day may change, and the file with it, while the thread is at it.
-            copy = os.dup(self._file)
-            await trio.to_thread.run_sync(_sync_and_close, copy, abandon_on_cancel=True, limiter=self._sync_limiter)
+            # The day may change, and the file with it, while the thread is at it. Whoever takes the copy closes it.
+            copies = [os.dup(self._file)]
+            try:
+                await trio.to_thread.run_sync(
+                    _sync_and_close, copies, abandon_on_cancel=True, limiter=self._sync_limiter
+                )
+            finally:
+                while copies:
+                    os.close(copies.pop())
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             self._report("sync", f"not confirmed by the disk: {error}")
         else:
@@ -188,8 +194,11 @@ class JournalFiles:
             self._file = -1
 
 
-def _sync_and_close(descriptor: int) -> None:
+def _sync_and_close(copies: list[int]) -> None:
+    if not copies:
+        return
+    copy = copies.pop()
     try:
-        os.fdatasync(descriptor)
+        os.fdatasync(copy)
     finally:
-        os.close(descriptor)
+        os.close(copy)
