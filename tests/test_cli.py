@@ -1,10 +1,16 @@
 """The command: what it takes, what it says, how it ends."""
 
+import contextlib
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,7 +20,7 @@ from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from .processes import started
 
 APP = """
-import pathlib, time
+import contextlib, pathlib, time
 import trio
 import beside
 from conductor_jobs import TimedJobs
@@ -27,7 +33,7 @@ nothing = 5
 
 @jobs.runner("fine")
 async def fine(ctx):
-    ctx.log("limits", details={"interval": ctx.config.interval})
+    ctx.log("limits", details={"interval": ctx.config.interval, "resources": ctx.resources})
 
 @failing.runner("fails")
 async def fails(ctx):
@@ -39,6 +45,25 @@ async def slow(ctx):
         await trio.sleep_forever()
     finally:
         ctx.log("cleaned_up")
+
+def makes_jobs():
+    return jobs
+
+def makes_nothing():
+    return 5
+
+def makes_trouble():
+    raise SystemExit(3)
+
+@contextlib.asynccontextmanager
+async def yields():
+    pathlib.Path("pool").write_text("open")
+    yield jobs, "resources"
+    pathlib.Path("pool").unlink()
+
+@contextlib.asynccontextmanager
+async def yields_nothing():
+    yield None
 
 thread = TimedJobs(interval=0.05)
 
@@ -111,22 +136,63 @@ async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
         (["app"], "APP must be `package.module:name` or `file.py:name`, not 'app'."),
         (["nowhere:jobs"], "APP 'nowhere:jobs' cannot be imported: No module named 'nowhere'."),
         (["nowhere.py:jobs"], "APP file 'nowhere.py' does not exist."),
-        (["app:missing"], "APP 'app:missing' must name a TimedJobs, but it has no 'missing'."),
-        (["app:nothing"], "APP 'app:nothing' must name a TimedJobs, but 'nothing' there is 5."),
-        (["broken:jobs"], "APP 'broken:jobs' failed while it was imported: ZeroDivisionError: division by zero"),
-        (["app:jobs", "--store", "mysql://x"], "store must be `sqlite:///PATH` or `memory:`, not 'mysql://x'."),
-        (["app:jobs", "--lease-ttl-sec", "0"], "argument --lease-ttl-sec: must be a positive integer, not '0'"),
-        (["app:jobs", "--timed-jobs-interval-ms", "1.5"], "must be a positive integer, not '1.5'"),
+        (["app:missing"], "APP 'app:missing' must name a TimedJobs, but there is no 'missing'."),
+        (["app:nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
+        (["app:makes_nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
+        (["app:makes_trouble"], "APP 'app:makes_trouble' failed while it was loaded: SystemExit: 3"),
+        (["app:yields_nothing"], "APP must yield (jobs, resources) with a TimedJobs, not None."),
+        (["broken:jobs"], "APP 'broken:jobs' failed while it was loaded: ZeroDivisionError: division by zero"),
+        (["app:jobs", "--store", "mysql://x"], "must be `sqlite:///PATH` or `memory:`, not 'mysql://x'."),
         (["app:jobs", "--lease-renew-interval-ms", "20000"], "20 + 2 * 5 + 3 >= 30 seconds."),
         (["app:jobs", "--store", "sqlite:///app.py"], "is no SQLite database (file is not a database)."),
         (["app:jobs", "--logs-dir", "app.py"], "log_dir 'app.py/timed-jobs' cannot be written: Not a directory."),
-        (["app:jobs", "--run-onc"], "unrecognized arguments: --run-onc"),
+        (["--run-onc"], "No such option '--run-onc'. (Did you mean one of: '--run-once', '--runs-dir'?)"),
+        (["--lease-ttl"], "No such option '--lease-ttl'. Did you mean '--lease-ttl-sec'?"),
     ],
 )
 def test_bad_input_is_named_and_ends_with_2(folder: Path, arguments: list[str], message: str) -> None:
     done = run(folder, "start", *arguments)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("app", ["makes_jobs", "yields"])
+def test_app_may_be_a_function_or_a_context_manager_around_the_conductor(folder: Path, app: str) -> None:
+    done = run(folder, "start", f"app:{app}", "--run-once")
+    assert done.returncode == 0
+    (limits,) = [entry for entry in map(json.loads, done.stdout.splitlines()) if entry["stage"] == "limits"]
+    assert limits["resources"] == (None if app == "makes_jobs" else "resources")
+    assert not (folder / "pool").exists()
+
+
+def test_without_app_there_are_no_runners(folder: Path) -> None:
+    done = run(folder, "start", "--run-once")
+    assert done.returncode == 0
+    assert '"tick_skipped_no_runners"' in done.stdout
+
+
+def test_quiet_prints_nothing_of_the_journal(folder: Path) -> None:
+    done = run(folder, "start", "app:jobs", "--run-once", "--quiet")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_on_a_terminal_an_entry_is_a_line_for_a_person(folder: Path) -> None:
+    command = [sys.executable, "-m", "conductor_jobs", "start", "app:failing", "--run-once"]
+    terminal, end = pty.openpty()
+    with subprocess.Popen(command, cwd=folder, env={"TZ": "Asia/Kolkata"}, stdout=end, stderr=end) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's other end was closed
+            while read := os.read(terminal, 4096):
+                shown += read
+    os.close(terminal)
+    assert process.returncode == 1
+    (failed,) = [line for line in shown.decode().splitlines() if "runner_failed" in line]
+    now = datetime.now(ZoneInfo("Asia/Kolkata"))
+    assert re.search(rf"({now:%H}|{now - timedelta(hours=1):%H}):\d\d:\d\d\.\d\d\d", failed)
+    assert "\x1b[31m\x1b[1mfails                    runner_failed        failed" in failed
+    assert "bad customer" in failed
+    assert '"stage"' not in shown.decode()
 
 
 def test_the_version_is_told(folder: Path) -> None:

@@ -21,7 +21,12 @@ above it:
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, conductor, hosting
                             draining on a signal; what an application holds; running it in a thread
-    apps, printing, cli     the command
+    testing                 for tests of your jobs: time, threads and contexts that a test controls
+    rules, config, settings_page
+                            the table of settings, what is read by it, the page that is made of it
+    apps, runtime           finding and opening an APP; what a start starts, in order
+    printing, terminal, cli
+                            the command, and how it prints the journal
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

@@ -1,40 +1,69 @@
-"""Finding the `TimedJobs` that a command line names."""
+"""Finding what a command line names as APP, and opening it: the runners, and what they are handed as resources."""
 
 import importlib
 import importlib.util
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from .failures import error_text
 from .runners import TimedJobs
+
+App = TimedJobs | AbstractAsyncContextManager[tuple[TimedJobs, Any]]
 
 
 class BadApp(ValueError):
     """APP names nothing that could be started."""
 
 
-def load_jobs(app: str) -> TimedJobs:
+def load_app(app: str) -> App:
     """Return what `package.module:name` or `file.py:name` stands for, the working directory being importable.
 
+    That is a `TimedJobs`, or an async context manager that yields `(jobs, resources)`; a function is called for it.
     Raises BadApp, naming APP and what it lacks; an exception of the imported code is its cause.
     """
     where, _, name = app.rpartition(":")
     if not where or not name:
         raise BadApp(f"APP must be `package.module:name` or `file.py:name`, not {app!r}.")
+    module = _import(app, where)
+    if not hasattr(module, name):
+        raise BadApp(f"APP {app!r} must name a TimedJobs, but there is no {name!r}.")
+    found = getattr(module, name)
+    if callable(found) and not isinstance(found, (TimedJobs, AbstractAsyncContextManager)):
+        found = _call(app, found)
+    if not isinstance(found, (TimedJobs, AbstractAsyncContextManager)):
+        raise BadApp(
+            f"APP {app!r} must be a TimedJobs, a function that returns one, or an async context manager that yields "
+            f"(jobs, resources), but it is {found!r}."
+        )
+    return found
+
+
+@asynccontextmanager
+async def opened(app: App) -> AsyncGenerator[tuple[TimedJobs, Any], None]:
+    """Open an APP around its conductor. Raises BadApp when it yields something else than it should."""
+    if isinstance(app, TimedJobs):
+        yield app, None
+        return
+    async with app as given:
+        if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], TimedJobs):
+            raise BadApp(f"APP must yield (jobs, resources) with a TimedJobs, not {given!r}.")
+        yield given
+
+
+def _import(app: str, where: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     try:
-        module = _load_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        return _load_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except BadApp:
         raise
     except ModuleNotFoundError as error:
         raise BadApp(f"APP {app!r} cannot be imported: {error}.") from error
-    except Exception as error:
-        raise BadApp(f"APP {app!r} failed while it was imported: {type(error).__name__}: {error}") from error
-    jobs = getattr(module, name, None)
-    if not isinstance(jobs, TimedJobs):
-        found = f"{name!r} there is {jobs!r}" if hasattr(module, name) else f"it has no {name!r}"
-        raise BadApp(f"APP {app!r} must name a TimedJobs, but {found}.")
-    return jobs
+    except (Exception, SystemExit) as error:
+        raise _failed(app, error) from error
 
 
 def _load_file(file: Path) -> ModuleType:
@@ -50,3 +79,14 @@ def _load_file(file: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _call(app: str, function: Any) -> object:
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise _failed(app, error) from error
+
+
+def _failed(app: str, error: BaseException) -> BadApp:
+    return BadApp(f"APP {app!r} failed while it was loaded: {type(error).__name__}: {error_text(error)}")

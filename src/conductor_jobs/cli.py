@@ -1,133 +1,171 @@
-"""The command `conductor-jobs`: starts the runners of an APP, and says who it is and among whom it leads."""
+"""The command `conductor-jobs`: reads settings, starts an APP, and says who it is and among whom it leads."""
 
-import argparse
+import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+import click
 import trio
 
 from ._version import __version__
-from .apps import BadApp, load_jobs
+from .apps import BadApp, load_app, opened
 from .conductor import Conductor
+from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
 from .errors import Unusable
 from .failures import sole_exception
-from .lease import LeaseStore, Node
+from .journal import JournalEntry
+from .lease import LeaseStore
 from .printing import JournalPrinter
+from .runners import TimedJobs
+from .runtime import Runtime, store_url
 from .signals import EXIT_CANCELLED
-from .stores import open_store
-from .timing import LeaseTiming
+from .terminal import person_line
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
-
-class _Start(NamedTuple):
-    conductor: Conductor
-    introduction: str
+F = Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 1 failed while running, 2 bad input, 130 cancelled."""
-    options = _parser().parse_args(arguments)
-    descriptor = None if sys.stdout is None else sys.stdout.fileno()
-    printer = None if descriptor is None else JournalPrinter(descriptor)
     try:
-        start = _prepare(options, printer)
-    except (BadApp, ValueError) as error:
-        return _refuse(error)
-    _say(start.introduction)
-    try:
-        return trio.run(_run_once if options.run_once else _run, start.conductor)
+        return _command.main(arguments, prog_name="conductor-jobs", standalone_mode=False) or EXIT_OK
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_BAD_INPUT
+    except click.ClickException as error:
+        error.show()
+        return EXIT_BAD_INPUT
     except BaseException as error:  # noqa: BLE001 - every ending has its exit code
         return _exit_code(sole_exception(error))
+
+
+def _settings_as_flags(function: F) -> F:
+    # Every flag is taken as a text: its rule is applied with all the others', so that all that is wrong is said.
+    for setting in reversed(SETTINGS):
+        shown = f"{setting.help}  [{setting.variable}; {setting.default_words}]" if setting.variable else (
+            f"{setting.help}  [{setting.default_words}]"
+        )  # fmt: skip
+        function = click.option(setting.flag, setting.name, metavar=setting.rule.metavar, help=shown)(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, message="conductor-jobs %(version)s")
+def _command() -> None:
+    """Run timed jobs on one leader at a time."""
+
+
+@_command.command("start")
+@click.argument("app", required=False, metavar="[APP]")
+@click.option("--run-once", is_flag=True, help="learn who leads, have one tick, stop")
+@click.option("--quiet", is_flag=True, help="do not print the journal")
+@_settings_as_flags
+def _start(app: str | None, run_once: bool, quiet: bool, **flags: str | None) -> int:
+    """Run the jobs of APP until SIGTERM or SIGINT, which drains; a second signal cancels.
+
+    APP is package.module:name or file.py:name: a TimedJobs, a function that returns one, or an async context manager
+    that yields (jobs, resources). Without APP there are no runners.
+    """
+    _warn_of_variables()
+    config = read_config(flags, os.environ)
+    loaded = TimedJobs() if app is None else load_app(app)
+    printer = None if quiet else _printer()
+    try:
+        runtime = Runtime(loaded, config, printer, lambda conductor, store: _introduce(config, conductor, store))
+        succeeded = trio.run(lambda: runtime.run(once=run_once))
     finally:
         _close(printer)
+    return EXIT_OK if succeeded else EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="conductor-jobs", description="Timed jobs that run on one leader at a time.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"conductor-jobs {__version__}")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    start = actions.add_parser("start", help="run the jobs of APP until stopped", allow_abbrev=False)
-    start.add_argument("app", metavar="APP", help="package.module:jobs or file.py:jobs, a TimedJobs")
-    start.add_argument("--run-once", action="store_true", help="learn who leads, have one tick, stop")
-    start.add_argument("--store", metavar="URL", help="sqlite:///PATH or memory: (default: a file in the state dir)")
-    start.add_argument("--logs-dir", metavar="PATH", type=Path, default=Path(".conductor/logs"))
-    start.add_argument("--state-dir", metavar="PATH", type=Path, default=Path(".conductor/state"))
-    start.add_argument("--lease-ttl-sec", metavar="INTEGER", type=_positive_integer, default=30)
-    start.add_argument("--lease-renew-interval-ms", metavar="INTEGER", type=_positive_integer)
-    start.add_argument("--timed-jobs-interval-ms", metavar="INTEGER", type=_positive_integer)
-    start.epilog = "Environment: BAA_NODE_ID, BAA_CONDUCTOR_HOST. SIGTERM or SIGINT drains, a second one cancels."
-    return parser
-
-
-def _positive_integer(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
-    return int(text)
-
-
-def _prepare(options: argparse.Namespace, printer: JournalPrinter | None) -> _Start:
-    renew_interval_ms: int | None = options.lease_renew_interval_ms
-    timing = LeaseTiming(
-        ttl=options.lease_ttl_sec,
-        renew_interval=None if renew_interval_ms is None else renew_interval_ms / 1000,
-    )
-    node = Node(os.environ.get("BAA_NODE_ID") or None, os.environ.get("BAA_CONDUCTOR_HOST") or None)
-    url: str = options.store or f"sqlite:///{options.state_dir / 'conductor.db'}"
-    store = open_store(url)
-    jobs = load_jobs(options.app)
-    if options.timed_jobs_interval_ms is not None:
-        jobs.configure(interval=options.timed_jobs_interval_ms / 1000)
-    log_dir = options.logs_dir / "timed-jobs"
-    conductor = Conductor(
-        jobs,
-        store=store,
-        node=node,
-        timing=timing,
-        journal=printer,
-        log_dir=log_dir,
-        autostart=not options.run_once,
-    )
-    return _Start(conductor, _introduce(node, url, store, log_dir))
-
-
-def _introduce(node: Node, url: str, store: LeaseStore, log_dir: Path) -> str:
-    path: Path | None = getattr(store, "path", None)
-    among = "this process alone" if path is None else f"one leader among the processes that open {path}"
-    return f"node {node.node_id} on {node.host} ({node.role}); store {url}: {among}; journal in {log_dir}"
-
-
-async def _run(conductor: Conductor) -> int:
-    await conductor.run_until_signalled()
+@_command.command("config")
+@click.argument("app", required=False, metavar="[APP]")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
+@_settings_as_flags
+def _config(app: str | None, as_json: bool, **flags: str | None) -> int:
+    """Print the settings that `start` with the same arguments would have, and start nothing."""
+    _warn_of_variables()
+    config = read_config(flags, os.environ)
+    if app is not None:
+        config = config.with_code(trio.run(_jobs_config, app))
+    shown = config.shown() | {"store": store_url(config)}
+    if as_json:
+        click.echo(json.dumps(shown))
+    else:
+        for name, value in shown.items():
+            click.echo(f"{name}: {_words(value)}")
     return EXIT_OK
 
 
-async def _run_once(conductor: Conductor) -> int:
-    exit_code = EXIT_FAILED
-    async with trio.open_nursery() as nursery:
-        await nursery.start(conductor.run_until_signalled)
-        if conductor.status().holder_id is None:
-            _say("the lease store gave no answer: nobody knows who leads, and nothing was run")
-        else:
-            tick = await conductor.run_tick()
-            succeeded = tick.decision in ("scheduled", "skipped_no_runners") and not tick.failed_runner_count
-            exit_code = EXIT_OK if succeeded or tick.decision == "skipped_not_leader" else EXIT_FAILED
-        conductor.request_stop()
-    return exit_code
+@_command.command("help")
+@click.pass_context
+def _help(context: click.Context) -> int:
+    """Print the usage with every flag and every variable."""
+    parent = context.parent
+    assert parent is not None
+    click.echo(_command.get_help(parent))
+    for command in (_start, _config):
+        click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
+    click.echo("\nVariables (a flag beats its variable):")
+    for setting in SETTINGS:
+        if setting.variable is not None:
+            click.echo(f"  {setting.variable:<38} like {setting.flag} {setting.rule.metavar}")
+    click.echo(
+        '\nCompletion: eval "$(_CONDUCTOR_JOBS_COMPLETE=bash_source conductor-jobs)", or zsh_source, fish_source.'
+    )
+    return EXIT_OK
+
+
+async def _jobs_config(app: str) -> Any:
+    async with opened(load_app(app)) as (jobs, _):
+        return jobs.config
+
+
+def _introduce(config: Config, conductor: Conductor, store: LeaseStore) -> None:
+    node, path = conductor.status().node, getattr(store, "path", None)
+    among = "this process alone" if path is None else f"one leader among the processes that open {path}"
+    log_dir = Path(config["logs_dir"]) / "timed-jobs"
+    _say(f"node {node.node_id} on {node.host} ({node.role}); store {store_url(config)}: {among}; journal in {log_dir}")
+    if config["public_api_base"] is not None:
+        _say("the public API base is noted, but this version elects through the store alone")
+
+
+def _printer() -> JournalPrinter | None:
+    if sys.stdout is None:
+        return None
+    if sys.stdout.isatty():
+        coloured = not os.environ.get("NO_COLOR")
+        return JournalPrinter(sys.stdout.fileno(), lambda entry: _for_person(entry, coloured))
+    return JournalPrinter(sys.stdout.fileno())
+
+
+def _for_person(entry: JournalEntry, coloured: bool) -> bytes:
+    line = person_line(entry)
+    return f"{line if coloured else click.unstyle(line)}\n".encode(errors="replace")
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return NOT_CONFIGURED if value is None else str(value)
+
+
+def _warn_of_variables() -> None:
+    for name in unknown_variables(os.environ):
+        _say(f"warning: {name} is no setting of conductor-jobs")
 
 
 def _exit_code(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | click.Abort):
         return EXIT_CANCELLED
-    if isinstance(error, Unusable):
+    if isinstance(error, Unusable | BadApp | BadSettings):
         return _refuse(error)
     traceback.print_exception(error)
     return EXIT_FAILED
@@ -136,7 +174,8 @@ def _exit_code(error: BaseException) -> int:
 def _refuse(error: Exception) -> int:
     if isinstance(error, BadApp) and error.__cause__ is not None and not isinstance(error.__cause__, ImportError):
         traceback.print_exception(error.__cause__)
-    _say(str(error))
+    for line in str(error).splitlines():
+        _say(line)
     return EXIT_BAD_INPUT
 
 
@@ -148,4 +187,4 @@ def _close(printer: JournalPrinter | None) -> None:
 
 
 def _say(sentence: str) -> None:
-    print(f"conductor-jobs: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - a command talks on stderr
+    click.echo(f"conductor-jobs: {sentence}", err=True)

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import re
+from collections.abc import Generator
 from pathlib import Path
 from typing import final
 
@@ -18,6 +19,21 @@ from .journal_format import encode_line
 # Written at once at the most: a larger write would hold up the loop for milliseconds.
 WRITE_LIMIT = 64 * 1024
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a journal. Raises Unusable if that cannot be; a full disk may have room later."""
+    with _usable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise Unusable(f"log_dir {str(folder)!r} cannot be written: {error.strerror}.") from error
 
 
 @final
@@ -52,12 +68,9 @@ class JournalFiles:
 
         Raises Unusable when the folder cannot be written; a full disk is no reason, it may have room later.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
+        with _usable(self._folder):
             self._open(date)
-        except OSError as error:
-            if error.errno not in _DISK_FULL:
-                raise Unusable(f"log_dir {str(self._folder)!r} cannot be written: {error.strerror}.") from error
 
     def add(self, entry: JournalEntry) -> None:
         """Take an entry; never raises."""

@@ -1,9 +1,10 @@
-"""Journal lines on standard output, for whoever reads the pipe, if anybody does."""
+"""Journal entries on standard output, for whoever reads there, if anybody does."""
 
 import contextlib
 import os
 import queue
 import threading
+from collections.abc import Callable
 from typing import final
 
 from .journal import JournalEntry
@@ -16,13 +17,14 @@ _CLOSING_PATIENCE = 1.0
 
 @final
 class JournalPrinter:
-    """Writes each entry as a line of JSON to a file descriptor, on a thread.
+    """Writes each entry to a file descriptor, as `render` makes a line of it, on a thread.
 
     On the loop's thread a reader that stalls would hold up the renewals, and so cost the lease.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, render: Callable[[JournalEntry], bytes] = encode_line) -> None:
         self._descriptor = descriptor
+        self._render = render
         self._lines: queue.Queue[bytes | None] = queue.Queue(BACKLOG)
         self._thread = threading.Thread(target=self._print_lines, name="journal printer", daemon=True)
         self._thread.start()
@@ -31,7 +33,7 @@ class JournalPrinter:
     def add(self, entry: JournalEntry) -> None:
         """Take an entry, or count it as dropped while the reader is too far behind."""
         try:
-            self._lines.put_nowait(encode_line(entry))
+            self._lines.put_nowait(self._render(entry))
         except queue.Full:
             self.dropped += 1
 

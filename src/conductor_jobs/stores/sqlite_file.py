@@ -127,13 +127,17 @@ def _raise_if_hopeless(error: sqlite3.DatabaseError, path: Path) -> None:
     code = _primary_code(error)
     if code in _HOPELESS:
         _refuse(path, f"{_HOPELESS[code]} ({error})", error)
-    if code == sqlite3.SQLITE_CANTOPEN:
-        # SQLite does not tell why; the system does.
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
-        except OSError as cause:
-            if cause.errno in _HOPELESS_ERRNO:
-                _refuse(path, f"cannot be opened: {cause.strerror}", error)
+    if code == sqlite3.SQLITE_CANTOPEN and (problem := _why_not_opened(path)):
+        _refuse(path, f"cannot be opened: {problem}", error)
+
+
+def _why_not_opened(path: Path) -> str | None:
+    # SQLite does not tell. Asking by opening the file would drop the locks that this process has on it:
+    # https://sqlite.org/howtocorrupt.html, section 2.2.
+    if path.is_dir():
+        return os.strerror(errno.EISDIR)
+    needed = path if os.access(path, os.F_OK) else path.parent
+    return None if os.access(needed, os.R_OK | os.W_OK) else os.strerror(errno.EACCES)
 
 
 def _refuse(path: Path, problem: str, error: Exception) -> NoReturn:

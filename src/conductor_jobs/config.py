@@ -1,0 +1,205 @@
+"""Settings: one table, from which flags, variables, `config` output, usage text and the settings page are made.
+
+A value comes from the setting's flag, else its variable, else what the code of APP gives, else its default. Bad
+values are collected, so that whoever starts the command learns of all of them at once.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, final
+
+import msgspec
+
+from .lease import Node
+from .rules import HTTP_URL, INTEGER, LINE, NON_NEGATIVE, PATH, POSITIVE, ROLE, STORE_URL, Rule
+from .timing import LeaseTiming
+
+Source = Literal["flag", "variable", "code", "default"]
+NOT_CONFIGURED: Final = "not-configured"
+
+
+@final
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table. `label` is what messages call it; `otherwise` tells a default that is worked out."""
+
+    name: str
+    label: str
+    rule: Rule
+    help: str
+    variable: str | None = None
+    default: Any = None
+    otherwise: str | None = None
+    secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The flag of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def default_words(self) -> str:
+        """The default as usage text and the settings page show it."""
+        return self.otherwise or (NOT_CONFIGURED if self.default is None else str(self.default))
+
+
+SETTINGS: Final = (
+    Setting("node_id", "node id", LINE, "who this process is", "BAA_NODE_ID", otherwise="<host>-<pid>"),
+    Setting("host", "host", LINE, "the machine it runs on", "BAA_CONDUCTOR_HOST", otherwise="the machine's name"),
+    Setting("role", "role", ROLE, "what it is meant to be", "BAA_CONDUCTOR_ROLE", "primary"),
+    Setting(
+        "priority", "priority", INTEGER, "below 100 it lets others go first after an expiry",
+        otherwise="100 for a primary, 50 for a standby",
+    ),
+    Setting(
+        "public_api_base", "public API base", HTTP_URL, "where the control API is", "BAA_CONDUCTOR_PUBLIC_API_BASE"
+    ),
+    Setting(
+        "store", "store", STORE_URL, "where the lease is kept", otherwise="the file conductor.db in the state dir"
+    ),
+    Setting(
+        "lease_renew_interval_ms", "lease renew interval", POSITIVE, "from one renewal to the next",
+        "BAA_CONDUCTOR_LEASE_RENEW_INTERVAL_MS", otherwise="5000, or a sixth of the ttl if that is less",
+    ),
+    Setting(
+        "lease_ttl_sec", "lease ttl", POSITIVE, "how long the store honours a lease without renewal",
+        "BAA_CONDUCTOR_LEASE_TTL_SEC", 30,
+    ),
+    Setting(
+        "renew_failure_threshold", "renew failure threshold", POSITIVE,
+        "failed store calls in a row that count as degraded", "BAA_CONDUCTOR_RENEW_FAILURE_THRESHOLD", 2,
+    ),
+    Setting(
+        "timed_jobs_interval_ms", "timed jobs interval", POSITIVE, "from one tick to the next",
+        "BAA_TIMED_JOBS_INTERVAL_MS", 10_000,
+    ),
+    Setting(
+        "timed_jobs_max_messages_per_tick", "timed jobs max messages per tick", POSITIVE,
+        "messages that a runner should take in one tick", "BAA_TIMED_JOBS_MAX_MESSAGES_PER_TICK", 10,
+    ),
+    Setting(
+        "timed_jobs_max_tasks_per_tick", "timed jobs max tasks per tick", POSITIVE,
+        "tasks that a runner should take in one tick", "BAA_TIMED_JOBS_MAX_TASKS_PER_TICK", 10,
+    ),
+    Setting(
+        "timed_jobs_settle_delay_ms", "timed jobs settle delay", NON_NEGATIVE,
+        "how old something should be before a runner takes it up", "BAA_TIMED_JOBS_SETTLE_DELAY_MS", 10_000,
+    ),
+    Setting("shared_token", "shared token", LINE, "the control API's token", "BAA_SHARED_TOKEN", secret=True),
+    Setting("runs_dir", "runs dir", PATH, "for the application's runs", "BAA_RUNS_DIR"),
+    Setting("worktrees_dir", "worktrees dir", PATH, "for the application's worktrees", "BAA_WORKTREES_DIR"),
+    Setting("logs_dir", "logs dir", PATH, "the journal is in `timed-jobs` below it", "BAA_LOGS_DIR", ".conductor/logs"),
+    Setting("state_dir", "state dir", PATH, "for the lease's database", "BAA_STATE_DIR", ".conductor/state"),
+    Setting("tmp_dir", "tmp dir", PATH, "for the application's temporary files", "BAA_TMP_DIR"),
+)  # fmt: skip
+# What the code of APP can give: the setting, the field of TimedJobsConfig, and how many of the one make the other.
+_OF_JOBS: Final = (
+    ("timed_jobs_interval_ms", "interval", 1000),
+    ("timed_jobs_max_messages_per_tick", "max_messages_per_tick", 1),
+    ("timed_jobs_max_tasks_per_tick", "max_tasks_per_tick", 1),
+    ("timed_jobs_settle_delay_ms", "settle_delay", 1000),
+)
+
+
+class BadSettings(ValueError):
+    """Values that break their rules, each with field, value, source and rule, one a line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@final
+class Config:
+    """The settings of one start, each with where it came from."""
+
+    def __init__(self, values: Mapping[str, tuple[Any, Source]]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a setting's value, its default included."""
+        return self._values[name][0]
+
+    def source(self, name: str) -> Source:
+        """Return where a setting's value came from."""
+        return self._values[name][1]
+
+    @property
+    def node(self) -> Node:
+        """Who this process is."""
+        return Node(self["node_id"], self["host"], self["role"], self["priority"])
+
+    @property
+    def timing(self) -> LeaseTiming:
+        """The seconds by which the lease is held. Raises ValueError if they are unsafe together."""
+        renew_interval_ms = self["lease_renew_interval_ms"]
+        return LeaseTiming(
+            ttl=self["lease_ttl_sec"],
+            renew_interval=None if renew_interval_ms is None else renew_interval_ms / 1000,
+        )
+
+    def jobs_changes(self) -> dict[str, Any]:
+        """Return the fields of a `TimedJobsConfig` that a flag or variable overrides."""
+        given = [row for row in _OF_JOBS if self.source(row[0]) in ("flag", "variable")]
+        return {field: self[name] if scale == 1 else self[name] / scale for name, field, scale in given}
+
+    def with_code(self, jobs_config: msgspec.Struct) -> "Config":
+        """Return the configuration with what APP's code gives in place of the defaults."""
+        values = dict(self._values)
+        for name, field, scale in _OF_JOBS:
+            if self.source(name) == "default":
+                values[name] = (round(getattr(jobs_config, field) * scale), "code")
+        return Config(values)
+
+    def shown(self) -> dict[str, Any]:
+        """Return names and values as they may be shown: of a secret only whether there is one."""
+        values: dict[str, Any] = {}
+        for setting in SETTINGS:
+            if setting.secret:
+                values[f"{setting.name}_configured"] = self[setting.name] is not None
+            elif setting.name == "lease_renew_interval_ms":
+                values[setting.name] = round(self.timing.renew_interval * 1000)
+            else:
+                values[setting.name] = self[setting.name]
+        return values | {"node_id": self.node.node_id, "host": self.node.host, "priority": self.node.priority}
+
+
+def read_config(flags: Mapping[str, str | None], variables: Mapping[str, str]) -> Config:
+    """Read every setting. Raises BadSettings with all that is wrong. An empty variable is one that is not set."""
+    values: dict[str, tuple[Any, Source]] = {}
+    problems: list[str] = []
+    for setting in SETTINGS:
+        text, source = _text_of(setting, flags, variables)
+        value = setting.default if text is None else setting.rule.parse(text)
+        if text is not None and value is None:
+            problems.append(_problem(setting, text, source))
+            value = setting.default
+        values[setting.name] = (value, source)
+    config = Config(values)
+    try:
+        _ = config.timing
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise BadSettings(problems)
+    return config
+
+
+def unknown_variables(variables: Mapping[str, str]) -> list[str]:
+    """Return the variables that look like settings of the timed jobs and are none."""
+    known = {setting.variable for setting in SETTINGS}
+    return sorted(name for name in variables if name.startswith("BAA_TIMED_JOBS_") and name not in known)
+
+
+def _text_of(
+    setting: Setting, flags: Mapping[str, str | None], variables: Mapping[str, str]
+) -> tuple[str | None, Source]:
+    if (text := flags.get(setting.name)) is not None:
+        return text, "flag"
+    if setting.variable is not None and (text := variables.get(setting.variable)):
+        return text, "variable"
+    return None, "default"
+
+
+def _problem(setting: Setting, text: str, source: Source) -> str:
+    where = setting.flag if source == "flag" else setting.variable
+    value = "" if setting.secret else f", not {text!r}"
+    return f"{where}: Conductor {setting.label} must be {setting.rule.words}{value}."

@@ -1,0 +1,28 @@
+"""The docs' settings page, made of the table: `python -m conductor_jobs.settings_page > docs/settings.md`."""
+
+from .config import SETTINGS
+
+_HEAD = """\
+# Settings
+
+A value comes from the flag, else the variable, else the code of APP, else the default. An empty variable is one that
+is not set. Every bad value is reported, all of them at once, and then nothing is started. This page is made by
+`python -m conductor_jobs.settings_page`.
+
+| flag | variable | value | default | meaning |
+|---|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """Return the page as Markdown."""
+    rows = [
+        f"| `{setting.flag}` | {f'`{setting.variable}`' if setting.variable else ''} | {setting.rule.words} "
+        f"| {setting.default_words} | {setting.help} |"
+        for setting in SETTINGS
+    ]
+    return _HEAD + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")  # noqa: T201 - what it is for

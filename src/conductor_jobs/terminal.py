@@ -1,0 +1,50 @@
+"""A journal line for a person: aligned, in local time, coloured where it matters."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from .journal import LEASE, JournalEntry
+from .journal_format import safe_repr
+
+_RUNNER_WIDTH = 24
+_STAGE_WIDTH = 20
+_BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "overrun", "missed"})
+_CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "cancelled"})
+
+
+def person_line(entry: JournalEntry) -> str:
+    """Return the entry as one line with colours; click takes them out where they are not wanted."""
+    words = f"{entry.runner:<{_RUNNER_WIDTH}} {entry.stage:<{_STAGE_WIDTH}} {entry.result or '':<12}".rstrip()
+    moment = datetime.fromisoformat(entry.ts).astimezone()
+    line = f"{click.style(f'{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}', dim=True)} {_coloured(words, entry)}"
+    if entry.duration_ms:
+        line += f" {entry.duration_ms:g} ms"
+    if entry.error is not None:
+        line += click.style(f" {_one_line(entry.error)}", fg="red")
+    return line + click.style(_details(entry.details), dim=True)
+
+
+def _coloured(words: str, entry: JournalEntry) -> str:
+    if entry.result in _BAD_RESULTS:
+        return click.style(words, fg="red", bold=True)
+    if entry.result in _CUT_SHORT:
+        return click.style(words, fg="yellow")
+    if entry.runner == LEASE:
+        return click.style(words, fg="magenta", bold=True)
+    return click.style(words, fg="green") if entry.stage.endswith("_completed") else words
+
+
+def _details(details: Mapping[str, Any]) -> str:
+    return "".join(f" {name}={_one_line(_shown(value))}" for name, value in details.items())
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else safe_repr(value)
+
+
+def _one_line(text: str) -> str:
+    # A runner's text must not move the cursor or colour what follows.
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
