@@ -167,6 +167,8 @@ def _exit_code(error: BaseException) -> int:
         return EXIT_CANCELLED
     if isinstance(error, Unusable | BadApp | BadSettings):
         return _refuse(error)
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
     traceback.print_exception(error)
     return EXIT_FAILED
 

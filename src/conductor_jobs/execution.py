@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Coroutine, Mapping
-from typing import Any, Literal, Unpack, final
+from typing import Any, Final, Literal, Unpack, final
 
 import msgspec
 import trio
@@ -26,6 +26,8 @@ TickDecision = Literal[
 
 # A tick of runners that never wait would starve the renewals; yielding before each would double its cost.
 YIELD_AFTER = 0.001
+# How many `threads_inline()` of the test kit are entered in this Trio run: MockClock jumps ahead past worker threads.
+threads_inline: Final = trio.lowlevel.RunVar[int]("conductor_jobs.threads_inline", default=0)
 _OK = RunnerResult()
 
 
@@ -149,7 +151,7 @@ class Tick:
         outcome: object = None
         try:
             with trio.CancelScope(deadline=deadline):
-                if runner.in_thread:
+                if runner.in_thread and not threads_inline.get():
                     outcome = await trio.to_thread.run_sync(
                         runner.run, context, limiter=self._surroundings.thread_limiter
                     )
@@ -243,7 +245,8 @@ class Tick:
 # The tick task is protected from KeyboardInterrupt, the user's own code in it is not.
 @trio.lowlevel.disable_ki_protection
 async def _call_interruptible(runner: Runner, context: TickContext) -> object:
-    return await runner.run(context)
+    outcome = runner.run(context)
+    return outcome if runner.in_thread else await outcome
 
 
 def _checked(outcome: object) -> RunnerResult:

@@ -1,8 +1,6 @@
 """A journal line for a person: aligned, in local time, coloured where it matters."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import click
 
@@ -12,6 +10,8 @@ from .journal_format import safe_repr
 _RUNNER_WIDTH = 24
 _STAGE_WIDTH = 20
 _BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "overrun", "missed"})
+# What every runner's start repeats, and a person knows.
+_SAME = frozenset({"controller_id", "host", "max_messages_per_tick", "max_tasks_per_tick", "settle_delay_ms"})
 _CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "cancelled"})
 
 
@@ -24,7 +24,10 @@ def person_line(entry: JournalEntry) -> str:
         line += f" {entry.duration_ms:g} ms"
     if entry.error is not None:
         line += click.style(f" {_one_line(entry.error)}", fg="red")
-    return line + click.style(_details(entry.details), dim=True)
+    details = "".join(
+        f" {name}={_one_line(_shown(value))}" for name, value in entry.details.items() if name not in _SAME
+    )
+    return line + (click.style(details, dim=True) if details else "")
 
 
 def _coloured(words: str, entry: JournalEntry) -> str:
@@ -35,10 +38,6 @@ def _coloured(words: str, entry: JournalEntry) -> str:
     if entry.runner == LEASE:
         return click.style(words, fg="magenta", bold=True)
     return click.style(words, fg="green") if entry.stage.endswith("_completed") else words
-
-
-def _details(details: Mapping[str, Any]) -> str:
-    return "".join(f" {name}={_one_line(_shown(value))}" for name, value in details.items())
 
 
 def _shown(value: object) -> str:
