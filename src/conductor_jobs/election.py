@@ -54,10 +54,10 @@ class Election:
         self._withdrawn = trio.Event()
         self._scope: TermScope | None = None
         # The store's first answer has come, or is overdue.
-        self.settled = trio.Event()
+        self.settled: trio.Event = trio.Event()
         self.last_grant: LeaseGrant | None = None
         self._highest_term = 0
-        self.consecutive_failures = 0
+        self.consecutive_failures: int = 0
 
     @property
     def live_scope(self) -> TermScope | None:

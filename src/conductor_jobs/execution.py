@@ -33,7 +33,7 @@ _OK = RunnerResult()
 
 @final
 class TickResult(msgspec.Struct, frozen=True):
-    """How a tick ended. `failed_runner_count` counts the runners that failed in it."""
+    """How a tick ended: its decision, how many runners it was for, and how many of them failed."""
 
     batch_id: str
     decision: TickDecision
@@ -66,7 +66,7 @@ class Tick:
     ) -> None:
         self.batch_id = batch_id
         self.result: TickResult | None = None
-        self.ended = trio.Event()
+        self.ended: trio.Event = trio.Event()
         self._trigger: TickTrigger = trigger
         self._runners = runners
         self._config = config

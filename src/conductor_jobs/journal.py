@@ -22,7 +22,10 @@ LEASE = "timed-jobs.lease"
 
 @final
 class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step. `duration_ms` is in milliseconds; `ts` is ISO 8601, UTC, to the millisecond, with a `Z`."""
+    """One step: who (`runner`, `batch_id`), what (`stage`), how it came out, and `details` beside these keys.
+
+    `duration_ms` is in milliseconds; `ts` is ISO 8601, UTC, to the millisecond, with a `Z`.
+    """
 
     batch_id: str
     duration_ms: int | float | None

@@ -61,7 +61,7 @@ class JournalFiles:
         self._introduces = False
         self._sync_limiter = trio.CapacityLimiter(1)
         self._last: JournalEntry | None = None
-        self.entries_lost = 0
+        self.entries_lost: int = 0
 
     def open(self, date: str) -> None:
         """Make the folder and open the file of `date`, `YYYY-MM-DD`, so that a folder of no use is found out now.

@@ -23,7 +23,10 @@ class Watchable(Protocol[T_co]):
         ...
 
     async def wait_value(self, value_or_predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> T_co:
-        """Wait until the predicate holds, and return the value that it held for."""
+        """Wait until the predicate holds, for `held_for` seconds without a break; return the value that it held for.
+
+        Cancelling stops the waiting only.
+        """
         ...
 
 

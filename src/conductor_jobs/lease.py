@@ -52,7 +52,7 @@ class LeaseStore(Protocol):
     """Keeps one lease per name. Every call is atomic, and may be cancelled, its outcome then being unknown."""
 
     async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
-        """Renew exactly `term`, or, with None, campaign for a new term.
+        """Renew exactly `term`, or, with None, campaign for a new term. `ttl` is in seconds.
 
         A renewal is confirmed only while the lease is unexpired and its holder, incarnation and term match. A
         campaign takes a lease that is free, expired, or this holder's own, always under a number one higher than
@@ -65,7 +65,8 @@ class LeaseStore(Protocol):
     async def release(self, lease_name: str, holder: Holder) -> bool:
         """Free what this incarnation holds, and bar it for ever, so that a late call of it takes nothing.
 
-        The number of the term is kept. Returns whether an unexpired lease was freed.
+        The number of the term is kept. Returns whether an unexpired lease was freed. Cancelling the call leaves its
+        outcome unknown.
         """
         ...
 
@@ -75,7 +76,10 @@ class ReleaseWatcher(Protocol):
     """What some stores can do besides: tell a standby at once that the lease has been released."""
 
     async def wait_released(self, lease_name: str, term: int) -> None:
-        """Return once `term` of the lease has been released or a later one has begun; at once if so already."""
+        """Return once `term` of the lease has been released or a later one has begun; at once if so already.
+
+        Cancelling stops the waiting only.
+        """
         ...
 
 
@@ -101,7 +105,8 @@ class Node:
         """Describe a node.
 
         `host` is this machine's name by default, `node_id` is `<host>-<pid>`, `priority` 100 for a primary and 50
-        for a standby; `version` is yours, or that of conductor-jobs. Raises ValueError naming the field.
+        for a standby (below 100 it waits half a second after an expiry, so that others go first); `version` is
+        yours, or that of conductor-jobs. Raises ValueError naming the field.
         """
         if role not in ("primary", "standby"):
             raise ValueError(f"node role must be 'primary' or 'standby', not {role!r}.")
@@ -123,7 +128,10 @@ class Node:
 
 @final
 class NodeSeen(msgspec.Struct, frozen=True):
-    """A node as its last heartbeat described it; `last_seen_at` is unix seconds by the store's clock."""
+    """A node as its last heartbeat described it; `last_seen_at` is unix seconds by the store's clock.
+
+    `incarnation` tells its lives apart; `state` is what it said of itself.
+    """
 
     node: Node
     incarnation: str
@@ -136,7 +144,7 @@ class NodeRegistry(Protocol):
     """What some stores can do besides: remember which nodes there are, by their heartbeats."""
 
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        """Register the node, or refresh what is known of it."""
+        """Register the node, or refresh what is known of it. Cancelling leaves the outcome unknown."""
         ...
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:

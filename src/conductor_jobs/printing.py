@@ -28,7 +28,7 @@ class JournalPrinter:
         self._lines: queue.Queue[bytes | None] = queue.Queue(BACKLOG)
         self._thread = threading.Thread(target=self._print_lines, name="journal printer", daemon=True)
         self._thread.start()
-        self.dropped = 0
+        self.dropped: int = 0
 
     def add(self, entry: JournalEntry) -> None:
         """Take an entry, or count it as dropped while the reader is too far behind."""

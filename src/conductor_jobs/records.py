@@ -13,7 +13,10 @@ from .lease import Holder, LeaseGrant, Operation
 
 @final
 class LeaseRecord(msgspec.Struct, frozen=True):
-    """A lease as a store remembers it, for ever; released or expired, its term is kept."""
+    """A lease as a store remembers it, for ever; released or expired, its term is kept.
+
+    `ttl` is in seconds, `expires_at` in seconds of the store's clock.
+    """
 
     holder: Holder
     term: int

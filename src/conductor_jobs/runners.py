@@ -17,7 +17,10 @@ TickTrigger = Literal["interval", "manual", "schedule"]
 
 @final
 class TimedJobsConfig(msgspec.Struct, frozen=True):
-    """When ticks come and what a runner should limit itself to in one; `interval` and `settle_delay` in seconds."""
+    """When ticks come and what a runner should limit itself to in one; `interval` and `settle_delay` in seconds.
+
+    `max_messages_per_tick` and `max_tasks_per_tick` are positive integers. Raises ValueError naming the field.
+    """
 
     interval: float
     max_messages_per_tick: int
@@ -33,7 +36,7 @@ class TimedJobsConfig(msgspec.Struct, frozen=True):
 
 @final
 class RunnerResult(msgspec.Struct, frozen=True):
-    """What a runner may return, for its `runner_completed` entry."""
+    """What a runner may return for its `runner_completed` entry: a word for the journal, and details beside it."""
 
     result: str = "ok"
     details: Mapping[str, Any] | None = None
@@ -43,7 +46,9 @@ class RunnerResult(msgspec.Struct, frozen=True):
 class TickContext(msgspec.Struct, frozen=True):
     """What a runner is given: who leads, in which term and batch, its limits, and what the application passed in.
 
-    `term` is the number of the term: the fencing token for the runner's own writes. `settle_delay` is in seconds.
+    `controller_id` is the node id of the leader and `host` its host; `runner` the name this runner was registered
+    under; `trigger` what asked for the tick; `resources` what `Conductor` was given. `term` is the number of the
+    term: the fencing token for the runner's own writes. `settle_delay` is in seconds.
     """
 
     runner: str
@@ -83,8 +88,9 @@ class TickContext(msgspec.Struct, frozen=True):
     ) -> None:
         """Write a journal entry under the runner's name and the tick's batch id, at once; from any thread.
 
-        A detail that cannot be encoded as JSON is written as its repr. Raises TypeError for an argument of the
-        wrong type.
+        `details` stand beside the entry's own keys; `duration_ms` is in milliseconds; of an exception given as
+        `error` its text is written. A detail that cannot be encoded as JSON is written as its
+        repr. Raises TypeError for an argument of the wrong type.
         """
         _require_type("stage", stage, str)
         _require_type("result", result, str, type(None))
@@ -161,7 +167,7 @@ class TimedJobs:
         return self._snapshot
 
     def configure(self, **changes: Any) -> None:
-        """Replace fields of the configuration, for whoever starts jobs that he did not write.
+        """Replace fields of `TimedJobsConfig`, by name: `configure(interval=5.0)`.
 
         A conductor that runs takes up new limits with its next tick, and a new interval with its next run.
         Raises ValueError for a bad value and TypeError for an unknown field.
@@ -179,8 +185,9 @@ class TimedJobs:
         """Add a runner; allowed at any time, a tick takes those that are registered when it begins.
 
         `run` takes a `TickContext` and returns a `RunnerResult` or None. `async def` functions run on the loop,
-        plain ones in a worker thread. After `timeout` seconds it is cancelled and has failed (a thread cannot be
-        cancelled: it has failed once it returns). Raises ValueError or TypeError naming what is wrong.
+        plain ones in a worker thread. `description` is for people who list the runners. After `timeout` seconds the
+        runner is cancelled and has failed (a thread cannot be cancelled: it has failed once it returns).
+        Raises ValueError or TypeError naming what is wrong.
         """
         name = str(name or "").strip()
         if not name:

@@ -15,7 +15,9 @@ class ConductorStatus(msgspec.Struct, frozen=True):
 
     `term` and `holder_id` are the latest that the store named, whoever leads; `lease_remaining` is the seconds for
     which our own work may go on, None unless we lead. `degraded`: as many store calls in a row have failed as
-    the threshold allows. `stopping`: a stop was requested. `entries_lost`: journal entries the disk did not take.
+    the threshold allows. `started`: `run` is running. `stopping`: a stop was requested. `batch_in_flight`: the batch
+    id of the tick at work. `last_tick`: the latest that ended in this run. `missed_interval_count`: instants of the
+    grid that went by unused. `entries_lost`: journal entries the disk did not take.
     """
 
     node: Node

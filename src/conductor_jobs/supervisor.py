@@ -70,8 +70,8 @@ class Supervisor:
 
     def __init__(self, plan: Plan, recorder: Recorder, leadership: Leadership) -> None:
         self.plan = plan
-        self.phase = Phase.RUNNING
-        self.pid = os.getpid()
+        self.phase: Phase = Phase.RUNNING
+        self.pid: int = os.getpid()
         self._recorder = recorder
         self._token = trio.lowlevel.current_trio_token()
         # Written by whoever requests the stop, in any thread or signal handler; the phase changes on the loop only.
@@ -83,9 +83,11 @@ class Supervisor:
         clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
-        self.election = Election(candidate, recorder, leadership)
+        self.election: Election = Election(candidate, recorder, leadership)
         surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1))
-        self.ticks = TickGroup(plan.jobs, surroundings, lambda: self.election.live_scope, lambda: self.stopping)
+        self.ticks: TickGroup = TickGroup(
+            plan.jobs, surroundings, lambda: self.election.live_scope, lambda: self.stopping
+        )
 
     @property
     def stopping(self) -> bool:

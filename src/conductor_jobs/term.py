@@ -28,14 +28,17 @@ _inside: ContextVar[tuple[trio.CancelScope, ...]] = ContextVar("leader's work", 
 
 @final
 class Term:
-    """One unbroken holding of a lease. Its `number` rises with every term, for ever: the fencing token."""
+    """One unbroken holding of a lease. Its `number` rises with every term, for ever: the fencing token.
+
+    `lease_name` and `holder` say of which lease, and whose.
+    """
 
     __slots__ = ("_clocks", "_deadline", "_ended", "holder", "lease_name", "number")
 
     def __init__(self, number: int, lease_name: str, holder: Holder, clocks: Clocks, deadline: Instant) -> None:
-        self.number = number
-        self.lease_name = lease_name
-        self.holder = holder
+        self.number: int = number
+        self.lease_name: str = lease_name
+        self.holder: Holder = holder
         self._clocks = clocks
         self._deadline = deadline
         self._ended: EndReason | None = None

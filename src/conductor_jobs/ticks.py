@@ -39,7 +39,7 @@ class TickGroup:
         self._send, self._receive = trio.open_memory_channel[Tick](1)
         self._in_flight: AsyncValue[Tick | None] = AsyncValue(None)
         self.last: TickResult | None = None
-        self.missed_interval_count = 0
+        self.missed_interval_count: int = 0
 
     @property
     def in_flight(self) -> Tick | None:

@@ -47,7 +47,7 @@ class SQLiteLeaseStore:
         """
         if not os.fspath(path):
             raise ValueError("SQLiteLeaseStore path must be the name of a file, not ''.")
-        self.path = Path(path).absolute()
+        self.path: Path = Path(path).absolute()
         self._file = self.path.resolve()
         # Limiters of our own in every Trio run: neither the threads of the application nor heartbeats that hang
         # ever starve a renewal (I6).
