@@ -227,3 +227,29 @@ def test_nobody_reading_the_pipe_costs_nothing(folder: Path) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_third_signal_changes_nothing_and_no_stderr_is_needed_to_end(folder: Path) -> None:
+    command = [sys.executable, "-m", "conductor_jobs", "start", "app:thread", "--lease-ttl-sec", "2"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if "runner_started" in line:
+                break
+        process.stderr.close()
+        for _ in range(3):
+            process.send_signal(signal.SIGTERM)
+            for line in process.stdout:
+                if "stopping" in line:
+                    break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+
+
+@pytest.mark.parametrize(("redirection", "said"), [("2>/dev/full", ""), (">/dev/full", "No space left on device")])
+def test_a_full_output_keeps_no_job_from_running(folder: Path, redirection: str, said: str) -> None:
+    command = f"{sys.executable} -m conductor_jobs start app:jobs --run-once {redirection}"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    assert said in done.stderr

@@ -93,8 +93,9 @@ def test_the_deadline_is_counted_from_before_the_question_and_never_beyond_our_t
     assert LeaseTiming(30.0).deadline(ASKED_AT, grant) == Instant(100.0 + seconds, 5000.0 + seconds)
 
 
-@pytest.mark.parametrize("priority", [100, 50])
-@pytest.mark.parametrize("expires_in", [30.0, 0.851, 0.0])
+@pytest.mark.parametrize(
+    ("expires_in", "priority"), [(30.0, 100), (30.0, 50), (0.851, 100), (0.951, 50), (0.0, 100), (0.0, 50)]
+)
 def test_a_polling_standby_looks_every_three_quarters_of_a_second_give_or_take_a_tenth(
     luck: float, expires_in: float, priority: int
 ) -> None:
@@ -112,7 +113,7 @@ def test_a_standby_looks_right_after_an_expiry_that_is_near_and_a_lower_priority
     assert pause == pytest.approx(expires_in + 0.1 * luck + wait)
 
 
-@pytest.mark.parametrize("expires_in", [30.0, 5.2, 0.0])
+@pytest.mark.parametrize("expires_in", [30.0, 5.21, 0.0])
 def test_a_watching_standby_looks_once_in_a_renew_interval(luck: float, expires_in: float) -> None:
     pause = LeaseTiming(30.0).next_look(refused(expires_in), watching=True, priority=50)
     assert pause == pytest.approx(5.0 + 0.1 * luck)
@@ -138,6 +139,20 @@ def test_after_a_crash_a_standby_asks_within_a_second_of_the_expiry_and_never_lo
 def test_a_polling_standby_notices_a_release_within_a_second(luck: float, expires_in: float, priority: int) -> None:
     pause = LeaseTiming(30.0).next_look(refused(expires_in), watching=False, priority=priority)
     assert pause <= 1.0
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("watching", [True, False])
+def test_a_lower_priority_takes_nothing_in_the_half_second_after_an_expiry_though_calls_take_time(
+    luck: float, watching: bool, latency: float
+) -> None:
+    timing, expires_at = LeaseTiming(30.0), 7.0
+    for start in range(200):
+        now = start / 200
+        while now + latency < expires_at:
+            answered = now + latency
+            now = answered + timing.next_look(refused(expires_at - now), watching=watching, priority=50)
+        assert now + latency >= expires_at + 0.5
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def load_app(app: str) -> App:
     Raises BadApp, naming APP and what it lacks; an exception of the imported code is its cause.
     """
     where, _, name = app.rpartition(":")
-    if not where or not name:
+    if not where or not name or (where.startswith(".") and not where.endswith(".py")):
         raise BadApp(f"APP must be `package.module:name` or `file.py:name`, not {app!r}.")
     module = _import(app, where)
     if not hasattr(module, name):
@@ -55,7 +55,10 @@ async def opened(app: App) -> AsyncGenerator[tuple[TimedJobs, Any], None]:
 
 
 def _import(app: str, where: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
+    try:
+        sys.path.insert(0, str(Path.cwd()))
+    except FileNotFoundError:
+        raise BadApp(f"APP {app!r} cannot be imported: the working directory does not exist.") from None
     try:
         return _load_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except BadApp:

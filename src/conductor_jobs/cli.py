@@ -1,5 +1,6 @@
 """The command `conductor-jobs`: reads settings, starts an APP, and says who it is and among whom it leads."""
 
+import contextlib
 import json
 import os
 import sys
@@ -184,9 +185,13 @@ def _refuse(error: Exception) -> int:
 def _close(printer: JournalPrinter | None) -> None:
     if printer is not None:
         printer.close()
-        if printer.dropped:
-            _say(f"{printer.dropped} journal lines were not printed: nobody read them in time")
+        # A reader that has gone away, as `head` does, is no loss to anybody.
+        if printer.dropped and not isinstance(printer.problem, BrokenPipeError):
+            reason = "nobody read them in time" if printer.problem is None else printer.problem.strerror
+            _say(f"{printer.dropped} journal lines were not printed: {reason}")
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"conductor-jobs: {sentence}", err=True)
+    # What cannot be said must not keep the jobs from running.
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(f"conductor-jobs: {sentence}", err=True)

@@ -18,7 +18,7 @@ from .failures import sole_exception
 from .journal import Journal, Recorder
 from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
-from .lease import LeaseStore, Node
+from .lease import LeaseStore, Node, is_lease_store
 from .runners import TickTrigger, TimedJobs
 from .seconds import checked_seconds
 from .signals import run_until_signalled
@@ -66,7 +66,7 @@ class Conductor:
         Raises ValueError or TypeError, naming the argument.
         """
         _require(isinstance(jobs, TimedJobs), "jobs must be a TimedJobs", jobs, TypeError)
-        _require(isinstance(store, LeaseStore), "store must have acquire and release", store, TypeError)
+        _require(is_lease_store(store), "store must have acquire and release", store, TypeError)
         _require(
             journal is None or isinstance(journal, Journal),
             "journal must have add and flush",
@@ -114,6 +114,7 @@ class Conductor:
         """Whether `run` is running."""
         return self._current() is not None
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Campaign, lead and tick until stopped; under `nursery.start`, returns once standing by or leading.
 
@@ -123,7 +124,8 @@ class Conductor:
         Raises Unusable for a log folder or a lease store that can never work, ValueError when another conductor
         of this process has the same store and `lease_name`, RuntimeError when this one runs already.
         Cancelling drains the tick in flight, within `drain_timeout`, releases the lease, and then goes on.
-        A KeyboardInterrupt cancels the work, releases the lease and goes on.
+        In the main task, a KeyboardInterrupt cancels the work, releases the lease and goes on. In any other task it
+        arrives as a cancellation, which drains; use `run_until_signalled` where Ctrl-C should be obeyed twice.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:

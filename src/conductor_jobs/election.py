@@ -14,12 +14,12 @@ from typing import final
 
 import trio
 
-from .clocks import Clocks
+from .clocks import Clocks, Instant
 from .errors import Unusable
 from .journal import LEASE, Recorder
 from .leadership import Leadership
-from .lease import Holder, LeaseGrant, LeaseStore, ReleaseWatcher
-from .store_calls import NoAnswer, call_store, problem_text
+from .lease import Holder, LeaseGrant, LeaseStore, watches_releases
+from .store_calls import NoAnswer, UselessGrant, call_store, problem_text
 from .term import EndReason, LossReason, Term, TermScope
 from .timing import POLL_INTERVAL, LeaseTiming
 
@@ -57,6 +57,7 @@ class Election:
         self.settled: trio.Event = trio.Event()
         self.last_grant: LeaseGrant | None = None
         self._highest_term = 0
+        self._told_released = 0
         self.consecutive_failures: int = 0
 
     @property
@@ -116,35 +117,46 @@ class Election:
                     self._journal("lease_released", result="released")
 
     async def _campaign(self) -> TermScope:
-        candidate, clocks = self._candidate, self._candidate.clocks
+        candidate = self._candidate
         while True:
-            asked_at = clocks.now()
+            asked_at = candidate.clocks.now()
             grant = await self._ask(term=None, patience=candidate.timing.store_timeout)
-            if grant is not None and grant.is_leader:
-                deadline = candidate.timing.deadline(asked_at, grant)
-                if clocks.remaining(deadline) <= 0:
-                    self._failed(NoAnswer("the lease store granted the lease too late for work to begin"), None)
-                elif grant.term <= self._highest_term:
-                    # Our fencing token would be refused by whatever has seen the higher one: campaign on (I3).
-                    self._failed(
-                        NoAnswer(f"the lease store granted term {grant.term} after {self._highest_term}"), None
-                    )
-                else:
-                    self._accepted(grant)
-                    term = Term(grant.term, candidate.lease_name, candidate.holder, clocks, deadline)
-                    return TermScope(term, candidate.timing.margin, clocks)
+            if grant is not None and grant.is_leader and (scope := self._scope_of(grant, asked_at)) is not None:
+                return scope
             self.settled.set()
-            if grant is None or grant.is_leader:
-                await trio.sleep(max(_SHORTEST_PAUSE, candidate.timing.backoff(self.consecutive_failures)))
-            else:
-                self._accepted(grant)
+            if grant is not None and not grant.is_leader:
+                self._answered(grant)
                 await self._stand_by(grant)
+            elif grant is not None and grant.term <= self._highest_term:
+                # Campaigning on, each time for a number one higher, is the way out, and nobody else leads meanwhile.
+                await trio.sleep(_SHORTEST_PAUSE)
+            else:
+                await trio.sleep(max(_SHORTEST_PAUSE, candidate.timing.backoff(self.consecutive_failures)))
+
+    def _scope_of(self, grant: LeaseGrant, asked_at: Instant) -> TermScope | None:
+        candidate, clocks = self._candidate, self._candidate.clocks
+        deadline = candidate.timing.deadline(asked_at, grant)
+        if clocks.remaining(deadline) <= 0:
+            self._failed(UselessGrant("too late for work to begin"), None)
+            return None
+        if grant.term <= self._highest_term:
+            # Our fencing token would be refused by whatever has seen the higher one (I3).
+            self._failed(UselessGrant(f"as term {grant.term} after {self._highest_term}"), None)
+            return None
+        self._answered(grant)
+        term = Term(grant.term, candidate.lease_name, candidate.holder, clocks, deadline)
+        return TermScope(term, candidate.timing.margin, clocks)
 
     async def _stand_by(self, grant: LeaseGrant) -> None:
         candidate = self._candidate
         store, name, timing = candidate.store, candidate.lease_name, candidate.timing
-        if not isinstance(store, ReleaseWatcher):
+        if not watches_releases(store):
             await trio.sleep(timing.next_look(grant, watching=False, priority=candidate.priority))
+            return
+        if grant.term == self._told_released:
+            # It was told of the release of a term that goes on: a hint so wrong is not followed twice in a row.
+            self._told_released = 0
+            await trio.sleep(POLL_INTERVAL)
             return
         pause = timing.next_look(grant, watching=True, priority=candidate.priority)
         try:
@@ -154,6 +166,7 @@ class Election:
         except Exception:  # noqa: BLE001 - a watch is a hint: without it we look as often as if there were none
             await trio.sleep(POLL_INTERVAL)
         else:
+            self._told_released = grant.term
             await trio.sleep(random.uniform(0, _STAMPEDE_JITTER))
 
     async def _hold(self, scope: TermScope) -> LossReason:
@@ -173,10 +186,9 @@ class Election:
                 if grant is None:
                     pause = timing.backoff(self.consecutive_failures)
                     continue
+                self._answered(grant)
                 if not grant.is_leader or grant.term != scope.term.number:
-                    self._accepted(grant)
                     return "lease_superseded"
-                self._accepted(grant)
                 scope.confirm(timing.deadline(asked_at, grant))
                 trust.deadline = scope.deadline.trio
                 pause = max(0.0, timing.renew_interval - (trio.current_time() - asked_at.trio))
@@ -201,7 +213,7 @@ class Election:
             return None
         return grant
 
-    def _accepted(self, grant: LeaseGrant) -> None:
+    def _answered(self, grant: LeaseGrant) -> None:
         self.last_grant = grant
         self._highest_term = max(self._highest_term, grant.term)
         self.consecutive_failures = 0

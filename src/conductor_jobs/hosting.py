@@ -16,9 +16,10 @@ def run_in_thread(conductor: Conductor) -> Generator[Conductor, None, None]:
     """Run the conductor on a thread while the block lasts; for asyncio and WSGI workers, in the worker itself.
 
     Entering waits until it stands by or leads, and raises what `Conductor.run` raises. Leaving requests the stop,
-    waits for the drain, and raises what ended the conductor, if anything did. From outside the thread only
-    `request_stop` and `status` may be called. A process that forks inside of the block gets a RuntimeError from
-    the conductor in the child, where there is no such thread: enter the block after the fork.
+    blocks the calling thread for the drain, and raises what ended the conductor, if anything did. From outside the
+    thread only `request_stop`, `status`, `started` and `leadership.value` may be used. A process that forks inside
+    of the block gets a RuntimeError from the conductor in the child, where there is no such thread: enter the block
+    after the fork.
     """
     started: Future[None] = Future()
     ended: Future[None] = Future()

@@ -42,7 +42,8 @@ class JournalFiles:
 
     A line is whole or absent (I16): a writer that finds a torn last line begins on a new one and truncates
     nothing. A write that fails is reported once on stderr, the entries lost with it are counted, and a
-    `journal_lost` entry says how many once writing works again (I18).
+    `journal_lost` entry says how many once writing works again (I18). A line that lacks but its newline counts as
+    lost, though a reader will take it.
     """
 
     def __init__(self, folder: Path, node_id: str, incarnation: str) -> None:
@@ -50,15 +51,15 @@ class JournalFiles:
         self._own_name = f"{re.sub(r'[^A-Za-z0-9._-]', '_', node_id)[:64]}-{incarnation}"
         self._file = -1
         self._date = ""
-        self._owner: JournalEntry | None = None
+        self._started_entry: JournalEntry | None = None
         self._buffer = bytearray()
         self._buffered = 0
         self._torn = False
         self._unreported = 0
         self._reported: set[str] = set()
         # Whether this file has a line that says whose it is, and whether the buffer holds one.
-        self._owned = False
-        self._introduces = False
+        self._file_names_us = False
+        self._buffer_names_us = False
         self._sync_limiter = trio.CapacityLimiter(1)
         self._last: JournalEntry | None = None
         self.entries_lost: int = 0
@@ -74,15 +75,17 @@ class JournalFiles:
 
     def add(self, entry: JournalEntry) -> None:
         """Take an entry; never raises."""
+        # First of all: the repr of a detail may log, and change everything below.
+        line = encode_line(entry)
         if entry.ts[:10] != self._date:
             self.flush()
             self._close_file()
             self._date = entry.ts[:10]
-        self._buffer += encode_line(entry)
+        self._buffer += line
         self._buffered += 1
         self._last = entry
         if entry.runner == FRAMEWORK and entry.stage == "started":
-            self._owner, self._introduces = entry, True
+            self._started_entry, self._buffer_names_us = entry, True
         if len(self._buffer) >= WRITE_LIMIT:
             self.flush()
 
@@ -99,7 +102,7 @@ class JournalFiles:
             self._lose(count, error)
         else:
             self._write(data, count)
-        self._introduces = False
+        self._buffer_names_us = False
 
     async def sync(self) -> None:
         """Have the disk confirm what was written, in a thread; never raises.
@@ -145,40 +148,40 @@ class JournalFiles:
                 raise
             else:
                 self._file = file
-                self._owned = False
+                self._file_names_us = False
                 return
         raise OSError(errno.EAGAIN, f"another writer holds {name}")
 
     def _write(self, data: bytearray, count: int) -> None:
-        admission = self._admission()
-        whole = admission + data
+        preamble = self._preamble()
+        whole = preamble + data
         written = 0
         try:
             while written < len(whole):
                 written += os.write(self._file, whole[written:])
         except OSError as error:
-            lost = count - self._whole_lines(len(admission), whole[:written])
+            lost = count - self._whole_lines(len(preamble), whole[:written])
             self._lose(lost, error)
         else:
-            self._torn, self._unreported, self._owned = False, 0, True
+            self._torn, self._unreported, self._file_names_us = False, 0, True
             self._reported.discard("write")
 
-    def _whole_lines(self, admission: int, written: bytes) -> int:
+    def _whole_lines(self, preamble: int, written: bytes) -> int:
         # A full disk takes the first part of a write: lines that went in whole are not lost.
         if written:
             self._torn = not written.endswith(b"\n")
-        if len(written) < admission:
+        if len(written) < preamble:
             return 0
         self._unreported = 0
-        return written[admission:].count(b"\n")
+        return written[preamble:].count(b"\n")
 
-    def _admission(self) -> bytes:
+    def _preamble(self) -> bytes:
         lines = b"\n" if self._torn else b""
         if self._last is None:
             return lines
-        # Every line of a file has an owner: whoever goes on in a file that does not know him says who he is.
-        if self._owner is not None and not self._owned and not self._introduces:
-            lines += encode_line(msgspec.structs.replace(self._owner, stage="continued", ts=self._last.ts))
+        # A file whose first lines are not our `started` opens with a `continued`, so that every line has an owner.
+        if self._started_entry is not None and not self._file_names_us and not self._buffer_names_us:
+            lines += encode_line(msgspec.structs.replace(self._started_entry, stage="continued", ts=self._last.ts))
         if self._unreported:
             details = {"lost_entry_count": self._unreported}
             lost = JournalEntry(

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import final
 
@@ -10,6 +10,8 @@ import msgspec
 
 from .journal import JournalEntry
 from .journal_format import decode_line
+
+_OPEN_AT_ONCE = 100
 
 
 @final
@@ -28,6 +30,7 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        #: What the latest reading passed over so far.
         self.skipped: list[SkippedLine] = []
 
     def __iter__(self) -> Iterator[JournalEntry]:
@@ -38,7 +41,14 @@ class JournalReader:
             return
         files = sorted(self._path.glob("*.jsonl"), key=lambda file: file.name)
         for _, of_one_day in groupby(files, key=lambda file: file.name[:10]):
-            yield from heapq.merge(*map(self._read, of_one_day), key=lambda entry: entry.ts)
+            yield from self._merged(list(of_one_day))
+
+    def _merged(self, files: list[Path]) -> Iterator[JournalEntry]:
+        entries = map(self._read, files)
+        if len(files) > _OPEN_AT_ONCE:
+            # A standby that is restarted again and again leaves a file for each start, of a few lines.
+            return iter(sorted(chain.from_iterable(entries), key=_moment))
+        return heapq.merge(*entries, key=_moment)
 
     def _read(self, file: Path) -> Iterator[JournalEntry]:
         with file.open("rb") as lines:
@@ -64,3 +74,7 @@ def read_journal(path: str | Path) -> JournalReader:
     if not where.exists():
         raise FileNotFoundError(f"no journal at {str(where)!r}")
     return JournalReader(where)
+
+
+def _moment(entry: JournalEntry) -> str:
+    return entry.ts

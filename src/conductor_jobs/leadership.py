@@ -32,12 +32,15 @@ class Watchable(Protocol[T_co]):
 
 @final
 class Leadership:
-    """The term of this node, or None, and the life of its conductor, for all who wait for a change of them."""
+    """The term of this node, or None, and the life of its conductor, for all who wait for a change of them.
+
+    The term is kept in two values: ours, which nobody else waits on, and the users', whose predicates AsyncValue
+    calls in its setter, where they may raise.
+    """
 
     def __init__(self) -> None:
         self._term: AsyncValue[Term | None] = AsyncValue(None)
         self._life: AsyncValue[Life] = AsyncValue("not started")
-        # A value of its own for the users: AsyncValue calls their predicates, which may raise, in its setter.
         self._published: AsyncValue[Term | None] = AsyncValue(None)
 
     @property

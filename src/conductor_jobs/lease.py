@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, final, runtime_checkable
+from typing import Literal, Protocol, TypeGuard, final, runtime_checkable
 
 import msgspec
 
@@ -81,6 +81,28 @@ class ReleaseWatcher(Protocol):
         Cancelling stops the waiting only.
         """
         ...
+
+
+def is_lease_store(store: object) -> TypeGuard[LeaseStore]:
+    """Return whether a store has what every lease store has.
+
+    Asked by attribute, here and below: isinstance overlooks what a wrapper passes on by `__getattr__`.
+    """
+    return _has(store, "acquire", "release")
+
+
+def watches_releases(store: object) -> TypeGuard[ReleaseWatcher]:
+    """Return whether a store can tell of releases."""
+    return _has(store, "wait_released")
+
+
+def keeps_nodes(store: object) -> TypeGuard["NodeRegistry"]:
+    """Return whether a store remembers nodes."""
+    return _has(store, "heartbeat", "nodes")
+
+
+def _has(store: object, *methods: str) -> bool:
+    return all(callable(getattr(store, method, None)) for method in methods)
 
 
 @final

@@ -1,6 +1,5 @@
 """Journal entries on standard output, for whoever reads there, if anybody does."""
 
-import contextlib
 import os
 import queue
 import threading
@@ -25,16 +24,18 @@ class JournalPrinter:
     def __init__(self, descriptor: int, render: Callable[[JournalEntry], bytes] = encode_line) -> None:
         self._descriptor = descriptor
         self._render = render
-        self._lines: queue.Queue[bytes | None] = queue.Queue(BACKLOG)
+        # A SimpleQueue, whose put may be called from a finaliser in the middle of another put.
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._print_lines, name="journal printer", daemon=True)
-        self._thread.start()
         self.dropped: int = 0
+        self.problem: OSError | None = None
+        self._thread.start()
 
     def add(self, entry: JournalEntry) -> None:
         """Take an entry, or count it as dropped while the reader is too far behind."""
-        try:
-            self._lines.put_nowait(self._render(entry))
-        except queue.Full:
+        if self._lines.qsize() < BACKLOG:
+            self._lines.put(self._render(entry))
+        else:
             self.dropped += 1
 
     def flush(self) -> None:
@@ -42,16 +43,18 @@ class JournalPrinter:
 
     def close(self) -> None:
         """Give the reader a second for what is left."""
-        with contextlib.suppress(queue.Full):
-            self._lines.put(None, timeout=_CLOSING_PATIENCE)
-            self._thread.join(_CLOSING_PATIENCE)
+        self._lines.put(None)
+        self._thread.join(_CLOSING_PATIENCE)
 
     def _print_lines(self) -> None:
-        # Once the reader has gone there is nobody to print for, but entries go on coming.
-        with contextlib.suppress(OSError):
-            while (line := self._lines.get()) is not None:
+        while (line := self._lines.get()) is not None:
+            # After a write has failed, only keep the queue from filling.
+            if self.problem is not None:
+                self.dropped += 1
+                continue
+            try:
                 while line:
                     line = line[os.write(self._descriptor, line) :]
-            return
-        while self._lines.get() is not None:
-            pass
+            except OSError as error:
+                self.problem = error
+                self.dropped += 1

@@ -51,10 +51,10 @@ class Runtime:
     async def _run(self, once: bool) -> None:
         async with AsyncExitStack() as stack:
             with self._startup:
-                conductor = await self._open(stack, autostart=not once)
-            if self._startup.cancelled_caught:
+                self._conductor = await self._open(stack, autostart=not once)
+            conductor = self._conductor
+            if conductor is None:
                 return
-            self._conductor = conductor
             await (self._run_once(conductor) if once else conductor.run())
 
     async def _open(self, stack: AsyncExitStack, *, autostart: bool) -> Conductor:

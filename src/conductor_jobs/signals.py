@@ -1,5 +1,6 @@
 """Running until the process is told to end: the first signal drains, a second cancels."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,9 +25,10 @@ async def run_until_signalled(
 ) -> None:
     """Await `run`; SIGTERM or SIGINT requests the stop, a second one cancels the work.
 
-    Work that cannot be cancelled, such as a runner's thread, is given `patience` seconds after the second signal;
-    then the process ends with exit code 130, and its lease expires. Raises KeyboardInterrupt when the work was
-    cancelled in time, and RuntimeError outside of the main thread or while another call has the signals.
+    Work that cannot be cancelled, such as a runner's thread, is given `patience` seconds after the second signal,
+    enough for the cleanup of what can be cancelled and the release; then the process ends with exit code 130, and its
+    lease expires. Raises KeyboardInterrupt when the work was cancelled in time, and RuntimeError outside of the main
+    thread or while another call has the signals.
     """
     if not _in_use.acquire(blocking=False):
         raise RuntimeError(
@@ -68,6 +70,10 @@ async def _obey(
         await anext(signals)
         second.set()
         cancel_work()
-        await trio.sleep(patience)
-        print("conductor-jobs: ending with work left that cannot be cancelled", file=sys.stderr, flush=True)  # noqa: T201
+        with trio.move_on_after(patience):
+            # Taken, or they would be delivered anew once nobody obeys any more.
+            async for _ in signals:
+                pass
+        with contextlib.suppress(OSError, ValueError):
+            print("conductor-jobs: ending with work left that cannot be cancelled", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(EXIT_CANCELLED)

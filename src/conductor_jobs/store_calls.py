@@ -14,6 +14,10 @@ class NoAnswer(Exception):
     """The store did not answer in time: whether it did what it was asked is unknown."""
 
 
+class UselessGrant(Exception):
+    """The store granted the lease in a way that work cannot begin under."""
+
+
 async def call_store(call: Callable[[], Awaitable[T]], timeout: float) -> T:
     """Await the call for at most `timeout` seconds.
 
@@ -34,4 +38,6 @@ async def call_store(call: Callable[[], Awaitable[T]], timeout: float) -> T:
 
 def problem_text(error: Exception) -> str:
     """Say what went wrong with a store, naming the type of error where its text may not be enough."""
+    if isinstance(error, UselessGrant):
+        return f"the lease store granted the lease {error}"
     return error_text(error) if isinstance(error, NoAnswer) else f"{type(error).__name__}: {error_text(error)}"

@@ -9,7 +9,8 @@
 
 The nesting is the guarantee: the renewer outlives the work (I8) and the release comes after both (I7) however the
 work ends, by a drain, by an error of ours or by a KeyboardInterrupt. All of it runs in child tasks that are
-protected from KeyboardInterrupt; Trio delivers it to the main task, whose only wait here is the outer body's.
+protected from KeyboardInterrupt; Trio delivers it to the main task, whose only waits here are the outer body and the
+join.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ from .heartbeats import Heartbeats
 from .journal import FRAMEWORK, Journal, Recorder
 from .journal_files import JournalFiles
 from .leadership import Leadership
-from .lease import Holder, LeaseStore, Node, NodeRegistry, NodeState
+from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
 from .runners import TimedJobs
 from .term import EndReason
 from .ticks import TickGroup
@@ -113,6 +114,7 @@ class Supervisor:
         scope = self.election.scope
         return scope is not None and scope.contains(task)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, started: Callable[[], None]) -> None:
         """Run until stopped; `started` is called after the store's first answer, or once that is overdue.
 
@@ -171,7 +173,7 @@ class Supervisor:
             # After a drain nothing is left to do here. After an error the lease is still renewed while we wait.
             self.request_stop()
             self.ticks.abandon()
-            await self._end_work("cancelled")
+            await self._cut_and_wait("cancelled")
 
     async def _drain(self) -> None:
         if self.phase is Phase.RUNNING:
@@ -185,24 +187,27 @@ class Supervisor:
             await self.ticks.wait_idle()
             await self.election.wait_idle()
             return
-        await self._end_work("drain_timeout" if self.phase is Phase.DRAINING else "cancelled")
+        await self._cut_and_wait("drain_timeout" if self.phase is Phase.DRAINING else "cancelled")
 
-    async def _end_work(self, reason: EndReason) -> None:
+    async def _cut_and_wait(self, reason: EndReason) -> None:
         if (scope := self.election.scope) is not None and not scope.is_idle:
             scope.end(reason)
+        # A disk that hangs in the sync after a tick, the one in flight or one to come, holds up no stop.
+        self.phase = Phase.CANCELLING
         self._sync_scope.cancel()
+        # Without a limit: nothing may be released under work that is left (I7).
         with trio.CancelScope(shield=True):
             await self.ticks.wait_idle()
             await self.election.wait_idle()
 
     async def _after_tick(self) -> None:
-        if self.plan.sync_each_tick and self.plan.files is not None:
+        if self.plan.sync_each_tick and self.plan.files is not None and self.phase is not Phase.CANCELLING:
             with trio.CancelScope() as self._sync_scope:
                 await self.plan.files.sync()
 
     def _heartbeats(self) -> Heartbeats | None:
         plan = self.plan
-        if not isinstance(plan.store, NodeRegistry):
+        if not keeps_nodes(plan.store):
             return None
         return Heartbeats(plan.store, plan.lease_name, plan.node, plan.incarnation, plan.timing, self._recorder)
 

@@ -128,6 +128,9 @@ class TermScope:
     def contains(self, task: trio.lowlevel.Task) -> bool:
         """Return whether a task is part of the term's work: runs it, or was started by it and descends from it."""
         workers = {self._works[scope] for scope in task.context.get(_inside, ()) if scope in self._works}
+        if workers and _is_trios_own(task.parent_nursery):
+            # A thread of the work calls in through a token, in a system task of Trio's.
+            return True
         above: trio.lowlevel.Task | None = task
         while workers and above is not None and above not in workers:
             above = None if above.parent_nursery is None else above.parent_nursery.parent_task
@@ -145,3 +148,7 @@ class TermScope:
     def overrun(self) -> float:
         """Return the seconds for which the store has not honoured the lease any more, 0.0 while it does."""
         return max(0.0, -self._clocks.remaining(self.deadline.after(self._margin)))
+
+
+def _is_trios_own(nursery: trio.Nursery | None) -> bool:
+    return nursery is not None and nursery.parent_task is trio.lowlevel.current_root_task()

@@ -71,17 +71,19 @@ class LeaseTiming:
     def next_look(self, grant: LeaseGrant, *, watching: bool, priority: int) -> float:
         """Return the seconds after which a standby that was refused asks again (I9).
 
-        It asks soon after the lease would expire, a node of lower priority half a second later, so that the
-        primary wins when both are there.
+        Far from the expiry it asks every interval; near it, just after, a node of lower priority half a second after,
+        so that the primary wins when both are there. One of lower priority that would wait too long for noticing
+        a release asks once more before the expiry.
         """
         interval = self.renew_interval if watching else POLL_INTERVAL
-        wait = LOW_PRIORITY_WAIT if priority < PRIMARY_PRIORITY else 0.0
         jitter = random.uniform(0, POLL_JITTER)
-        if not 0 < grant.expires_in <= interval + POLL_JITTER:
+        wait = LOW_PRIORITY_WAIT if priority < PRIMARY_PRIORITY else 0.0
+        # A call takes its time: one that is sent just before the expiry may be carried out just after it.
+        near = interval + (2 * POLL_JITTER if wait else POLL_JITTER)
+        if not 0 < grant.expires_in <= near:
             return interval + (jitter if watching else 2 * jitter - POLL_JITTER)
-        if not watching and grant.expires_in + wait > POLL_INTERVAL + POLL_JITTER:
-            # Another look just before the expiry: a release is not to go unnoticed for more than a second.
-            return max(0.0, grant.expires_in - jitter)
+        if wait and not watching and grant.expires_in + wait > POLL_INTERVAL + POLL_JITTER:
+            return max(0.0, grant.expires_in - POLL_JITTER - jitter)
         return grant.expires_in + wait + jitter
 
     def backoff(self, failures: int) -> float:
