@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,3 +92,24 @@ def test_a_conductor_made_before_the_fork_runs_in_the_child_under_its_own_name(t
             assert conductor.status().node.node_id.endswith(f"-{os.getpid()}")
 
     assert in_forked_child(check) == 0
+
+
+def test_an_interrupt_while_the_thread_starts_still_stops_the_conductor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        # As if a signal came while `Thread.start` waits for the thread to show up.
+        if thread.name == "conductor-jobs":
+            give_up_at = time.monotonic() + 10
+            while not conductor.started and time.monotonic() < give_up_at:
+                time.sleep(0.001)
+            raise KeyboardInterrupt
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start_interrupted)
+    conductor = Conductor(TimedJobs(), store=MemoryLeaseStore())
+    with pytest.raises(KeyboardInterrupt), run_in_thread(conductor):
+        pytest.fail("the block was entered")
+    try:
+        assert not conductor.started
+    finally:
+        conductor.request_stop()

@@ -26,8 +26,8 @@ def run_in_thread(conductor: Conductor) -> Generator[Conductor, None, None]:
     leaving = threading.Event()
     arguments = (conductor, started, leaving, ended)
     thread = threading.Thread(target=_host, args=arguments, name="conductor-jobs", daemon=True)
-    thread.start()
     try:
+        thread.start()
         started.result()
         yield conductor
     finally:
@@ -35,7 +35,8 @@ def run_in_thread(conductor: Conductor) -> Generator[Conductor, None, None]:
         leaving.set()
         if started.done() and started.exception() is None:
             conductor.request_stop()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
     ended.result()
 
 
