@@ -82,10 +82,10 @@ async def test_a_lease_task_that_dies_has_the_work_cancelled_and_waited_for_befo
 
     store = NodeStore(MemoryLeaseStore())
     conductor, journal = make_conductor(make_jobs(), store, autostart=False)
+    start = trio.current_time()
     with pytest.raises(BaseExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
             await nursery.start(conductor.run)
-            start = trio.current_time()
             nursery.start_soon(work)
             await trio.sleep(1)
             store.error = SystemExit()

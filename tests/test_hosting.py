@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -113,3 +115,36 @@ def test_an_interrupt_while_the_thread_starts_still_stops_the_conductor(monkeypa
         assert not conductor.started
     finally:
         conductor.request_stop()
+
+
+INTERRUPTED_DRAIN = """
+import os, signal, threading
+import trio
+from conductor_jobs import Conductor, TimedJobs, run_in_thread
+from conductor_jobs.stores.memory import MemoryLeaseStore
+
+begun, jobs = threading.Event(), TimedJobs(interval=0.01)
+
+@jobs.runner("long")
+async def long(ctx):
+    begun.set()
+    await trio.sleep(15)
+
+class Journal:
+    def add(self, entry):
+        print(entry.stage, flush=True)
+        if entry.stage == "stopping":
+            os.kill(os.getpid(), signal.SIGINT)
+    def flush(self): pass
+
+with run_in_thread(Conductor(jobs, store=MemoryLeaseStore(), journal=Journal())):
+    begun.wait()
+"""
+
+
+def test_an_interrupt_of_the_drain_cancels_the_work_and_releases() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_DRAIN], capture_output=True, text=True, timeout=30)
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.stdout.splitlines()[-5:] == [
+        *("runner_cancelled", "tick_interrupted", "leader_ended", "lease_released", "stopped")
+    ]

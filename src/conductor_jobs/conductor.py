@@ -157,9 +157,13 @@ class Conductor:
             lambda: self.run(task_status=task_status),
             self.request_stop,
             self.cancel_work,
-            # After the work has had its margin, the release and the last heartbeat may take their time.
-            self._timing.margin + 2 * self._timing.store_timeout,
+            self.patience,
         )
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which a run ends once its work is told to: the work's margin, the release, the last heartbeat."""
+        return self._timing.margin + 2 * self._timing.store_timeout
 
     async def run_tick(self, trigger: TickTrigger = "manual") -> TickResult:
         """Have a tick of all runners now, or hear why not, and wait for its end.

@@ -1,6 +1,9 @@
 """What the engine and the lease stores agree on: who asks, what is answered, what a store must do.
 
-A store in a third party's package needs only this module and `conductor_jobs.errors`.
+A store in a third party's package needs only this module and `conductor_jobs.errors`; one that decides by itself also
+finds the rules of a lease record in `conductor_jobs.records`, and clocks in `conductor_jobs.clocks`. Two of its
+instances that keep their leases in one place should be equal, so that two conductors of a process are told apart
+by the names of their leases.
 """
 
 import os
