@@ -253,3 +253,16 @@ def test_a_full_output_keeps_no_job_from_running(folder: Path, redirection: str,
     done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
     assert said in done.stderr
+
+
+def test_a_shell_completes_actions_and_flags(folder: Path) -> None:
+    script = run(folder, _CONDUCTOR_JOBS_COMPLETE="bash_source", PATH=os.environ["PATH"]).stdout
+    assert "complete -o nosort -F _conductor_jobs_completion conductor-jobs" in script
+    words = {
+        "_CONDUCTOR_JOBS_COMPLETE": "bash_complete",
+        "COMP_WORDS": "conductor-jobs start --lease",
+        "COMP_CWORD": "2",
+    }
+    completed = run(folder, **words)
+    assert completed.returncode == 0
+    assert completed.stdout.splitlines() == ["plain,--lease-renew-interval-ms", "plain,--lease-ttl-sec"]
