@@ -65,6 +65,34 @@ async def yields():
 async def yields_nothing():
     yield None
 
+@contextlib.asynccontextmanager
+async def pool():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        yield jobs, None
+        nursery.cancel_scope.cancel()
+
+@contextlib.asynccontextmanager
+async def broken_pool():
+    async def breaks():
+        await trio.sleep(0.2)
+        raise ValueError("pool broke")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(breaks)
+        yield jobs, None
+        nursery.cancel_scope.cancel()
+
+@contextlib.asynccontextmanager
+async def closes_slowly():
+    yield jobs, None
+    await trio.sleep(60)
+
+exiting = TimedJobs(interval=0.05)
+
+@exiting.runner("exits")
+async def exits(ctx):
+    raise SystemExit(0)
+
 thread = TimedJobs(interval=0.05)
 
 @thread.runner("thread")
@@ -266,3 +294,33 @@ def test_a_shell_completes_actions_and_flags(folder: Path) -> None:
     completed = run(folder, **words)
     assert completed.returncode == 0
     assert completed.stdout.splitlines() == ["plain,--lease-renew-interval-ms", "plain,--lease-ttl-sec"]
+    roles = run(folder, **{**words, "COMP_WORDS": "conductor-jobs start --role ", "COMP_CWORD": "3"})
+    assert roles.stdout.splitlines() == ["plain,primary", "plain,standby"]
+    apps = run(folder, **{**words, "COMP_WORDS": "conductor-jobs start ap", "COMP_CWORD": "2"})
+    assert apps.stdout.splitlines() == ["file,ap"]
+
+
+def test_an_app_whose_context_manager_opens_a_nursery_runs_and_stops(folder: Path) -> None:
+    assert run(folder, "start", "app:pool", "--run-once").returncode == 0
+    with started(folder, "app:pool") as process:
+        process.wait_for("runner_completed")
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert run(folder, "start", "app:broken_pool").returncode == 1
+
+
+def test_a_second_signal_cancels_an_app_that_does_not_close(folder: Path) -> None:
+    with started(folder, "app:closes_slowly") as process:
+        process.wait_for("runner_completed")
+        process.signal(signal.SIGINT)
+        process.wait_for("stopped")
+        process.signal(signal.SIGINT)
+        assert process.wait() == 130
+
+
+def test_a_failed_run_once_says_why_and_an_exiting_job_is_a_failure(folder: Path) -> None:
+    failed = run(folder, "start", "app:failing", "--run-once", "--quiet")
+    assert failed.stderr.splitlines()[-1] == "conductor-jobs: 1 of 1 runners failed, see the journal"
+    exited = run(folder, "start", "app:exiting")
+    assert exited.returncode == 1
+    assert exited.stderr.splitlines()[-1] == "conductor-jobs: ended by a SystemExit, see the journal"

@@ -26,9 +26,17 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
 BAD: dict[str, list[str]] = {
     "<integer>": ["1.5", "x", "", "1e3", "٣", "9" * 13, "0x10", "+1"],
     "<text>": [" ", "two\nlines", "nul\0"],
-    "<path>": [" ", "nul\0"],
+    "<path>": [" ", "nul\0", "two\nlines"],
     "<role>": ["leader", "Primary", " "],
-    "http": ["ftp://x", "http://", "control.example", "http://x:0", "http://x:port", "http://[::1"],
+    "http": [
+        "ftp://x",
+        "http://",
+        "control.example",
+        "http://x:0",
+        "http://x:port",
+        "http://[::1",
+        "http://user:secret@x",
+    ],
     "store": ["sqlite://x.db", "sqlite:///", "mysql://x", "memory:x", "memory"],
 }
 
@@ -84,8 +92,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert caught.value.problems == [
         "--role: Conductor role must be `primary` or `standby`, not 'boss'.",
         "BAA_TIMED_JOBS_INTERVAL_MS: Conductor timed jobs interval must be a positive integer, not 'soon'.",
-        "lease timing is unsafe: renew_interval + 2 * store_timeout + margin must be less than ttl, but "
-        "40 + 2 * 5 + 3 >= 30 seconds.",
+        "--lease-renew-interval-ms 40000: lease timing is unsafe: renew_interval + 2 * store_timeout + margin must be "
+        "less than ttl, but 40 + 2 * 5 + 3 >= 30 seconds.",
     ]
 
 
@@ -101,6 +109,19 @@ def test_flags_beat_variables_which_beat_code_which_beats_the_default() -> None:
         *("flag", "code")
     ]
     assert effective["timed_jobs_settle_delay_ms"] == 10_000
+
+
+def test_timing_is_not_judged_by_a_ttl_that_nobody_gave() -> None:
+    with pytest.raises(BadSettings) as caught:
+        read_config({"lease_ttl_sec": "1x", "lease_renew_interval_ms": "20000"}, {})
+    assert len(caught.value.problems) == 1
+
+
+def test_a_home_folder_is_found_and_a_fraction_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = read_config({"logs_dir": "~/logs"}, {})
+    assert config["logs_dir"] == "/home/somebody/logs"
+    assert config.with_code(TimedJobs(interval=0.0005).config)["timed_jobs_interval_ms"] == 0.5
 
 
 def test_an_empty_variable_is_one_that_is_not_set() -> None:
@@ -163,6 +184,24 @@ def test_the_shared_token_is_in_no_output(tmp_path: Path, secret: str, code: int
     texts = [text for done in starts for text in (done.stdout, done.stderr)]
     texts += [path.read_text() for path in tmp_path.rglob("*.jsonl")]
     assert not any("hunter2" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--node-id", "--shared-token=SECRET", "--run-once"],
+        ["--role", "--shared-token=SECRET"],
+        ["--shared-tokenSECRET"],
+        ["--shared-token:SECRET"],
+        ["--shared-tokn", "SECRET"],
+        ["--shared-token", "my", "SECRET", "more"],
+    ],
+)
+def test_no_mistake_on_the_command_line_shows_the_shared_token(tmp_path: Path, arguments: list[str]) -> None:
+    done = run(tmp_path, "start", *[argument.replace("SECRET", SECRET) for argument in arguments])
+    assert done.returncode == 2
+    assert SECRET not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_settings_start_and_write_nothing(tmp_path: Path) -> None:

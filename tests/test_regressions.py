@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import click
 import pytest
 import trio
 from trio.testing import MockClock
@@ -19,6 +20,7 @@ from conductor_jobs import (
     Conductor,
     ConductorStopped,
     Holder,
+    JournalEntry,
     LeaseGrant,
     LeaseStore,
     RunnerResult,
@@ -31,8 +33,11 @@ from conductor_jobs import (
 from conductor_jobs.errors import Unusable
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+from conductor_jobs.terminal import person_line
 
 from .support import NodeStore, WatchingNodeStore, make_conductor, make_jobs, noop
+
+TS = "2026-04-01T00:00:00.000Z"
 
 
 async def test_a_log_folder_that_cannot_be_written_leaves_no_half_running_conductor(tmp_path: Path) -> None:
@@ -517,3 +522,16 @@ def test_a_day_of_a_great_many_files_is_read_in_the_order_of_time(tmp_path: Path
         assert [entry.stage for entry in read_journal(tmp_path)] == [f"{number:03d}" for number in range(300)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def test_a_decorator_without_its_parentheses_is_an_error_and_no_silence() -> None:
+    with pytest.raises(TypeError, match="needs a name"):
+        TimedJobs().runner(noop)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # on purpose
+
+
+def test_a_runner_cannot_move_the_cursor_of_a_terminal() -> None:
+    line = click.unstyle(
+        person_line(JournalEntry("b", None, "e\x1b[0m", "r\n", "na\x1b[31mme", "st\x1b[2J", TS, {"k\x1b\n": "v"}))
+    )
+    assert line.isprintable()
+    assert "na\\x1b[31mme" in line

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +34,9 @@ def load_app(app: str) -> App:
     found = getattr(module, name)
     if callable(found) and not isinstance(found, (TimedJobs, AbstractAsyncContextManager)):
         found = _call(app, found)
+    if isinstance(found, Coroutine):
+        found.close()
+        raise BadApp(f"APP {app!r} is an async function: decorate it with @asynccontextmanager, and yield.")
     if not isinstance(found, (TimedJobs, AbstractAsyncContextManager)):
         raise BadApp(
             f"APP {app!r} must be a TimedJobs, a function that returns one, or an async context manager that yields "

@@ -1,6 +1,7 @@
 """The command `conductor-jobs`: reads settings, starts an APP, and says who it is and among whom it leads."""
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -11,9 +12,10 @@ from typing import Any
 
 import click
 import trio
+from click.shell_completion import CompletionItem
 
 from ._version import __version__
-from .apps import BadApp, load_app, opened
+from .apps import App, BadApp, load_app, opened
 from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
 from .errors import Unusable
@@ -41,10 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return EXIT_BAD_INPUT
     except click.ClickException as error:
-        error.show()
+        _without_secrets(error, sys.argv[1:] if arguments is None else arguments).show()
         return EXIT_BAD_INPUT
     except BaseException as error:  # noqa: BLE001 - every ending has its exit code
         return _exit_code(sole_exception(error))
+
+
+def _files(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    return [CompletionItem(text, type="file")]
+
+
+def _roles(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    return [CompletionItem(role) for role in ("primary", "standby") if role.startswith(text)]
+
+
+_COMPLETE = {"<path>": _files, "<role>": _roles}
+
+
+def _refuse_flag(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    # An empty shell variable would make of the next flag, the token's perhaps, a value that is printed.
+    if value is not None and value.startswith("--"):
+        raise click.UsageError(f"Option {parameter.opts[0]!r} requires an argument.", context)
+    return value
 
 
 def _settings_as_flags(function: F) -> F:
@@ -53,7 +73,14 @@ def _settings_as_flags(function: F) -> F:
         shown = f"{setting.help}  [{setting.variable}; {setting.default_words}]" if setting.variable else (
             f"{setting.help}  [{setting.default_words}]"
         )  # fmt: skip
-        function = click.option(setting.flag, setting.name, metavar=setting.rule.metavar, help=shown)(function)
+        function = click.option(
+            setting.flag,
+            setting.name,
+            metavar=setting.rule.metavar,
+            help=shown,
+            callback=_refuse_flag,
+            shell_complete=_COMPLETE.get(setting.rule.metavar),
+        )(function)
     return function
 
 
@@ -64,7 +91,7 @@ def _command() -> None:
 
 
 @_command.command("start")
-@click.argument("app", required=False, metavar="[APP]")
+@click.argument("app", required=False, metavar="[APP]", shell_complete=_files)
 @click.option("--run-once", is_flag=True, help="learn who leads, have one tick, stop")
 @click.option("--quiet", is_flag=True, help="do not print the journal")
 @_settings_as_flags
@@ -72,7 +99,7 @@ def _start(app: str | None, run_once: bool, quiet: bool, **flags: str | None) ->
     """Run the jobs of APP until SIGTERM or SIGINT, which drains; a second signal cancels.
 
     APP is package.module:name or file.py:name: a TimedJobs, a function that returns one, or an async context manager
-    that yields (jobs, resources). Without APP there are no runners.
+    that yields (jobs, resources). Without APP it only takes part in the election, with no runners.
     """
     _warn_of_variables()
     config = read_config(flags, os.environ)
@@ -81,21 +108,32 @@ def _start(app: str | None, run_once: bool, quiet: bool, **flags: str | None) ->
     try:
         runtime = Runtime(loaded, config, printer, lambda conductor, store: _introduce(config, conductor, store))
         succeeded = trio.run(lambda: runtime.run(once=run_once))
+    except BaseException as error:
+        if not isinstance(sole_exception(error), SystemExit):
+            raise
+        # A job that exits ends the service as a failure, or nobody would start it again.
+        _say("ended by a SystemExit, see the journal")
+        return EXIT_FAILED
     finally:
         _close(printer)
+    if not succeeded:
+        _say(str(runtime.problem))
     return EXIT_OK if succeeded else EXIT_FAILED
 
 
 @_command.command("config")
-@click.argument("app", required=False, metavar="[APP]")
+@click.argument("app", required=False, metavar="[APP]", shell_complete=_files)
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @_settings_as_flags
 def _config(app: str | None, as_json: bool, **flags: str | None) -> int:
-    """Print the settings that `start` with the same arguments would have, and start nothing."""
+    """Print the settings that `start` with the same arguments would have.
+
+    An APP that is a context manager is opened for it, and closed; no job runs.
+    """
     _warn_of_variables()
     config = read_config(flags, os.environ)
     if app is not None:
-        config = config.with_code(trio.run(_jobs_config, app))
+        config = config.with_code(trio.run(_jobs_config, load_app(app)))
     shown = config.shown() | {"store": store_url(config)}
     if as_json:
         click.echo(json.dumps(shown))
@@ -124,8 +162,22 @@ def _help(context: click.Context) -> int:
     return EXIT_OK
 
 
-async def _jobs_config(app: str) -> Any:
-    async with opened(load_app(app)) as (jobs, _):
+def _without_secrets(error: click.ClickException, arguments: Sequence[str]) -> click.ClickException:
+    # Beside a shared token that was mistyped, or cut at a blank, the rest of it may be what is complained of.
+    if not any(argument.startswith("--shared-token") for argument in arguments):
+        return error
+    if isinstance(error, click.NoSuchOption) and error.option_name.startswith("--shared-token"):
+        return click.UsageError("No such option '--shared-token…'. Did you mean '--shared-token'?", error.ctx)
+    if "unexpected extra argument" in error.message:
+        return click.UsageError(
+            "Got unexpected extra arguments, not shown beside --shared-token.",
+            error.ctx if isinstance(error, click.UsageError) else None,
+        )
+    return error
+
+
+async def _jobs_config(app: App) -> Any:
+    async with opened(app) as (jobs, _):
         return jobs.config
 
 
@@ -142,7 +194,7 @@ def _printer() -> JournalPrinter | None:
     if sys.stdout is None:
         return None
     if sys.stdout.isatty():
-        coloured = not os.environ.get("NO_COLOR")
+        coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         return JournalPrinter(sys.stdout.fileno(), lambda entry: _for_person(entry, coloured))
     return JournalPrinter(sys.stdout.fileno())
 
@@ -169,7 +221,10 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, Unusable | BadApp | BadSettings):
         return _refuse(error)
     if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return error.code
+        return error.code  # click's own, as after a completion
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
+        _say(f"standard output: {error.strerror}")
+        return EXIT_FAILED
     traceback.print_exception(error)
     return EXIT_FAILED
 

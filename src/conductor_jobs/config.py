@@ -43,8 +43,11 @@ class Setting(msgspec.Struct, frozen=True):
 
 SETTINGS: Final = (
     Setting("node_id", "node id", LINE, "who this process is", "BAA_NODE_ID", otherwise="<host>-<pid>"),
-    Setting("host", "host", LINE, "the machine it runs on", "BAA_CONDUCTOR_HOST", otherwise="the machine's name"),
-    Setting("role", "role", ROLE, "what it is meant to be", "BAA_CONDUCTOR_ROLE", "primary"),
+    Setting(
+        "host", "host", LINE, "the name of this machine, as status and journal show it", "BAA_CONDUCTOR_HOST",
+        otherwise="the machine's name",
+    ),
+    Setting("role", "role", ROLE, "a standby lets a primary go first", "BAA_CONDUCTOR_ROLE", "primary"),
     Setting(
         "priority", "priority", INTEGER, "below 100 it lets others go first after an expiry",
         otherwise="100 for a primary, 50 for a standby",
@@ -73,22 +76,25 @@ SETTINGS: Final = (
     ),
     Setting(
         "timed_jobs_max_messages_per_tick", "timed jobs max messages per tick", POSITIVE,
-        "messages that a runner should take in one tick", "BAA_TIMED_JOBS_MAX_MESSAGES_PER_TICK", 10,
+        "handed to each runner; not enforced", "BAA_TIMED_JOBS_MAX_MESSAGES_PER_TICK", 10,
     ),
     Setting(
         "timed_jobs_max_tasks_per_tick", "timed jobs max tasks per tick", POSITIVE,
-        "tasks that a runner should take in one tick", "BAA_TIMED_JOBS_MAX_TASKS_PER_TICK", 10,
+        "handed to each runner; not enforced", "BAA_TIMED_JOBS_MAX_TASKS_PER_TICK", 10,
     ),
     Setting(
         "timed_jobs_settle_delay_ms", "timed jobs settle delay", NON_NEGATIVE,
-        "how old something should be before a runner takes it up", "BAA_TIMED_JOBS_SETTLE_DELAY_MS", 10_000,
+        "handed to each runner; not enforced", "BAA_TIMED_JOBS_SETTLE_DELAY_MS", 10_000,
     ),
-    Setting("shared_token", "shared token", LINE, "the control API's token", "BAA_SHARED_TOKEN", secret=True),
-    Setting("runs_dir", "runs dir", PATH, "for the application's runs", "BAA_RUNS_DIR"),
-    Setting("worktrees_dir", "worktrees dir", PATH, "for the application's worktrees", "BAA_WORKTREES_DIR"),
+    Setting(
+        "shared_token", "shared token", LINE,
+        "the control API's token; better as the variable, for others can read flags", "BAA_SHARED_TOKEN", secret=True,
+    ),
+    Setting("runs_dir", "runs dir", PATH, "noted, and shown by `config`", "BAA_RUNS_DIR"),
+    Setting("worktrees_dir", "worktrees dir", PATH, "noted, and shown by `config`", "BAA_WORKTREES_DIR"),
     Setting("logs_dir", "logs dir", PATH, "the journal is in `timed-jobs` below it", "BAA_LOGS_DIR", ".conductor/logs"),
     Setting("state_dir", "state dir", PATH, "for the lease's database", "BAA_STATE_DIR", ".conductor/state"),
-    Setting("tmp_dir", "tmp dir", PATH, "for the application's temporary files", "BAA_TMP_DIR"),
+    Setting("tmp_dir", "tmp dir", PATH, "noted, and shown by `config`", "BAA_TMP_DIR"),
 )  # fmt: skip
 # What the code of APP can give: the setting, the field of TimedJobsConfig, and how many of the one make the other.
 _OF_JOBS: Final = (
@@ -97,6 +103,10 @@ _OF_JOBS: Final = (
     ("timed_jobs_max_tasks_per_tick", "max_tasks_per_tick", 1),
     ("timed_jobs_settle_delay_ms", "settle_delay", 1000),
 )
+
+
+_OF_TIMING: Final = ("lease_renew_interval_ms", "lease_ttl_sec")
+_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 
 class BadSettings(ValueError):
@@ -146,7 +156,8 @@ class Config:
         values = dict(self._values)
         for name, field, scale in _OF_JOBS:
             if self.source(name) == "default":
-                values[name] = (round(getattr(jobs_config, field) * scale), "code")
+                value = getattr(jobs_config, field) * scale
+                values[name] = (round(value) if value == round(value) else value, "code")
         return Config(values)
 
     def shown(self) -> dict[str, Any]:
@@ -166,18 +177,17 @@ def read_config(flags: Mapping[str, str | None], variables: Mapping[str, str]) -
     """Read every setting. Raises BadSettings with all that is wrong. An empty variable is one that is not set."""
     values: dict[str, tuple[Any, Source]] = {}
     problems: list[str] = []
+    bad: set[str] = set()
     for setting in SETTINGS:
         text, source = _text_of(setting, flags, variables)
         value = setting.default if text is None else setting.rule.parse(text)
         if text is not None and value is None:
             problems.append(_problem(setting, text, source))
+            bad.add(setting.name)
             value = setting.default
         values[setting.name] = (value, source)
     config = Config(values)
-    try:
-        _ = config.timing
-    except ValueError as error:
-        problems.append(str(error))
+    problems += _timing_problems(config, bad)
     if problems:
         raise BadSettings(problems)
     return config
@@ -199,7 +209,24 @@ def _text_of(
     return None, "default"
 
 
+def _timing_problems(config: Config, bad: set[str]) -> list[str]:
+    given = [_BY_NAME[name] for name in _OF_TIMING if config.source(name) != "default"]
+    if not bad.isdisjoint(_OF_TIMING):
+        return []
+    try:
+        _ = config.timing
+    except ValueError as error:
+        values = ", ".join(
+            f"{_where(setting, config.source(setting.name))} {config[setting.name]}" for setting in given
+        )
+        return [f"{values}: {error}"]
+    return []
+
+
+def _where(setting: Setting, source: Source) -> str:
+    return setting.flag if source == "flag" else str(setting.variable)
+
+
 def _problem(setting: Setting, text: str, source: Source) -> str:
-    where = setting.flag if source == "flag" else setting.variable
     value = "" if setting.secret else f", not {text!r}"
-    return f"{where}: Conductor {setting.label} must be {setting.rule.words}{value}."
+    return f"{_where(setting, source)}: Conductor {setting.label} must be {setting.rule.words}{value}."

@@ -1,6 +1,7 @@
 """What texts a setting takes: each rule as usage text names it, in words, and as a parser."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, final
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ def _line(text: str) -> str | None:
 
 
 def _path(text: str) -> str | None:
-    return text if text.strip() and "\0" not in text else None
+    return str(Path(text).expanduser()) if text.strip() and text.isprintable() else None
 
 
 def _role(text: str) -> str | None:
@@ -53,7 +54,7 @@ def _role(text: str) -> str | None:
 def _http_url(text: str) -> str | None:
     try:
         parts = urlsplit(text.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.password
     except ValueError:
         return None
     return text.strip() if usable else None
@@ -71,7 +72,7 @@ POSITIVE: Final = Rule("<integer>", "a positive integer", _integer_from(1))
 NON_NEGATIVE: Final = Rule("<integer>", "a non-negative integer", _integer_from(0))
 INTEGER: Final = Rule("<integer>", "an integer", _integer)
 LINE: Final = Rule("<text>", "a non-empty line of text", _line)
-PATH: Final = Rule("<path>", "a path", _path)
+PATH: Final = Rule("<path>", "a path in one line", _path)
 ROLE: Final = Rule("<role>", "`primary` or `standby`", _role)
-HTTP_URL: Final = Rule("<url>", "an http or https URL", _http_url)
+HTTP_URL: Final = Rule("<url>", "an http or https URL without a password", _http_url)
 STORE_URL: Final = Rule("<url>", "`sqlite:///PATH` or `memory:`", _store_url)

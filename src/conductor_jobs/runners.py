@@ -203,6 +203,8 @@ class TimedJobs:
 
     def runner(self, name: str, *, description: str | None = None, timeout: float | None = None) -> Callable[[F], F]:
         """Register the decorated function under `name`, and leave the function as it is; see `register_runner`."""
+        if callable(name):
+            raise TypeError(f'A timed job runner needs a name: write `@jobs.runner("…")`, not {name!r}.')
 
         def register(run: F) -> F:
             self.register_runner(name, run, description=description, timeout=timeout)

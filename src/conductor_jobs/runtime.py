@@ -2,7 +2,7 @@
 
     journal folder made -> APP opened -> store opened -> conductor runs (drains) -> store closed -> APP closed
 
-A signal that comes before the conductor runs cancels what is being opened.
+A signal while APP opens cancels the opening; a second signal cancels the work, or an APP that does not close.
 """
 
 from collections.abc import Callable, Generator
@@ -15,6 +15,7 @@ import trio
 from .apps import App, opened
 from .conductor import Conductor
 from .config import Config
+from .execution import TickResult
 from .journal import Journal
 from .journal_files import make_folder
 from .lease import LeaseStore
@@ -33,9 +34,13 @@ class Runtime:
         self._config = config
         self._journal = journal
         self._announce = announce
-        self._startup = trio.CancelScope()
+        # Around APP as a whole: a nursery that APP opens outlives its opening.
+        self._everything = trio.CancelScope()
+        self._app_opens = False
+        self._stop_requested = False
         self._conductor: Conductor | None = None
-        self._succeeded = True
+        #: Why there was no success, in words, once `run` has returned False.
+        self.problem: str | None = None
 
     async def run(self, *, once: bool) -> bool:
         """Run until signalled, or have one tick with `once`; return whether that tick succeeded, or was another's.
@@ -46,21 +51,24 @@ class Runtime:
         await run_until_signalled(
             lambda: self._run(once), self._request_stop, self._cancel_work, timing.margin + 2 * timing.store_timeout
         )
-        return self._succeeded
+        return self.problem is None
 
     async def _run(self, once: bool) -> None:
-        async with AsyncExitStack() as stack:
-            with self._startup:
-                self._conductor = await self._open(stack, autostart=not once)
-            conductor = self._conductor
-            if conductor is None:
-                return
-            await (self._run_once(conductor) if once else conductor.run())
+        if once:
+            self.problem = "stopped before the tick"
+        with self._everything:
+            async with AsyncExitStack() as stack:
+                conductor = await self._open(stack, autostart=not once)
+                if not self._stop_requested:
+                    self._conductor = conductor
+                    await (self._run_once(conductor) if once else conductor.run())
 
     async def _open(self, stack: AsyncExitStack, *, autostart: bool) -> Conductor:
         config = self._config
         log_dir = stack.enter_context(_made_folder(Path(config["logs_dir"]) / "timed-jobs"))
+        self._app_opens = True
         jobs, resources = await stack.enter_async_context(opened(self._app))
+        self._app_opens = False
         jobs.configure(**config.jobs_changes())
         store = open_store(store_url(config))
         if isinstance(store, AbstractAsyncContextManager):
@@ -80,24 +88,34 @@ class Runtime:
         return conductor
 
     async def _run_once(self, conductor: Conductor) -> None:
-        self._succeeded = False
         async with trio.open_nursery() as nursery:
             await nursery.start(conductor.run)
-            if conductor.status().holder_id is not None:
-                tick = await conductor.run_tick()
-                done = tick.decision in ("scheduled", "skipped_no_runners", "skipped_not_leader")
-                self._succeeded = done and not tick.failed_runner_count
+            if conductor.status().holder_id is None:
+                self.problem = "the lease store gave no answer: nobody knows who leads, and nothing was run"
+            else:
+                self.problem = _problem_of(await conductor.run_tick())
             conductor.request_stop()
 
     def _request_stop(self) -> None:
-        if self._conductor is None:
-            self._startup.cancel()
-        else:
+        self._stop_requested = True
+        if self._conductor is not None:
             self._conductor.request_stop()
+        elif self._app_opens:
+            self._everything.cancel()
 
     def _cancel_work(self) -> None:
-        if self._conductor is not None:
+        if self._conductor is not None and self._conductor.started:
             self._conductor.cancel_work()
+        else:
+            self._everything.cancel()
+
+
+def _problem_of(tick: TickResult) -> str | None:
+    if tick.failed_runner_count:
+        return f"{tick.failed_runner_count} of {tick.runner_count} runners failed, see the journal"
+    if tick.decision in ("scheduled", "skipped_no_runners", "skipped_not_leader"):
+        return None
+    return f"the tick was {tick.decision}, see the journal"
 
 
 def store_url(config: Config) -> str:
@@ -110,8 +128,8 @@ def store_url(config: Config) -> str:
 def _made_folder(folder: Path) -> Generator[Path, None, None]:
     # What a failed start made, and nobody wrote into, it takes away again.
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    make_folder(folder)
     try:
+        make_folder(folder)
         yield folder
     except BaseException:
         for each in made:

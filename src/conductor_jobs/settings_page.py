@@ -6,7 +6,9 @@ _HEAD = """\
 # Settings
 
 A value comes from the flag, else the variable, else the code of APP, else the default. An empty variable is one that
-is not set. Every bad value is reported, all of them at once, and then nothing is started. This page is made by
+is not set. APP's code gives what a `TimedJobs` is made with: `interval`, `max_messages_per_tick`,
+`max_tasks_per_tick`, `settle_delay`. Give the shared token by its variable: others can read flags in the list of
+processes. Every bad value is reported, all of them at once, and then nothing is started. This page is made by
 `python -m conductor_jobs.settings_page`.
 
 | flag | variable | value | default | meaning |
@@ -18,7 +20,7 @@ def settings_page() -> str:
     """Return the page as Markdown."""
     rows = [
         f"| `{setting.flag}` | {f'`{setting.variable}`' if setting.variable else ''} | {setting.rule.words} "
-        f"| {setting.default_words} | {setting.help} |"
+        f"| `{setting.default_words}` | {setting.help} |"
         for setting in SETTINGS
     ]
     return _HEAD + "\n".join(rows) + "\n"

@@ -17,7 +17,8 @@ _CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "c
 
 def person_line(entry: JournalEntry) -> str:
     """Return the entry as one line with colours; click takes them out where they are not wanted."""
-    words = f"{entry.runner:<{_RUNNER_WIDTH}} {entry.stage:<{_STAGE_WIDTH}} {entry.result or '':<12}".rstrip()
+    runner, stage, result = (_one_line(text or "") for text in (entry.runner, entry.stage, entry.result))
+    words = f"{runner:<{_RUNNER_WIDTH}} {stage:<{_STAGE_WIDTH}} {result:<12}".rstrip()
     moment = datetime.fromisoformat(entry.ts).astimezone()
     line = f"{click.style(f'{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}', dim=True)} {_coloured(words, entry)}"
     if entry.duration_ms:
@@ -25,7 +26,7 @@ def person_line(entry: JournalEntry) -> str:
     if entry.error is not None:
         line += click.style(f" {_one_line(entry.error)}", fg="red")
     details = "".join(
-        f" {name}={_one_line(_shown(value))}" for name, value in entry.details.items() if name not in _SAME
+        f" {_one_line(name)}={_one_line(_shown(value))}" for name, value in entry.details.items() if name not in _SAME
     )
     return line + (click.style(details, dim=True) if details else "")
 
