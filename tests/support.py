@@ -1,7 +1,9 @@
 """What several test modules need: a journal in memory, a node's view of a store with faults, ready conductors."""
 
 import math
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -124,3 +126,23 @@ def make_conductor(
 
 async def noop(ctx: object) -> None:
     """Run to the end at once."""
+
+
+def clings_for(seconds: float) -> Callable[[object], Awaitable[None]]:
+    """Make work that lasts until it is cancelled, and whose cleanup then takes so many seconds."""
+
+    async def clings(given: object) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(seconds)
+
+    return clings
+
+
+def blocked_fdatasync(monkeypatch: Any) -> threading.Event:
+    """Have every fdatasync wait, for half a minute at most, until the event that is returned is set."""
+    disk = threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: disk.wait(30))
+    return disk

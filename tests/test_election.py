@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, Holder, LeaseTiming, Node, TickContext
+from conductor_jobs import Conductor, Holder, LeaseTiming, Node
 from conductor_jobs.errors import Unusable
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
@@ -18,6 +18,7 @@ from .support import (
     ListJournal,
     NodeStore,
     WatchingNodeStore,
+    clings_for,
     make_conductor,
     make_jobs,
     noop,
@@ -276,13 +277,7 @@ async def test_a_broken_watch_is_replaced_by_polling(autojump_clock: MockClock, 
 async def test_no_campaign_begins_while_work_of_a_lost_term_is_left(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    async def clings(ctx: TickContext) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(100)
-
+    clings = clings_for(100)
     store = NodeStore(MemoryLeaseStore())
     conductor, journal = make_conductor(make_jobs(clings), store, autostart=False)
     await nursery.start(conductor.run)

@@ -35,7 +35,7 @@ from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.terminal import person_line
 
-from .support import NodeStore, WatchingNodeStore, make_conductor, make_jobs, noop
+from .support import NodeStore, WatchingNodeStore, blocked_fdatasync, make_conductor, make_jobs, noop
 
 TS = "2026-04-01T00:00:00.000Z"
 
@@ -214,15 +214,15 @@ async def test_work_of_a_child_task_may_not_wait_for_its_own_stop(
 async def test_a_hung_disk_does_not_hold_up_a_stop(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = threading.Event()
-    monkeypatch.setattr(os, "fdatasync", lambda descriptor: disk.wait(30))
+    disk = blocked_fdatasync(monkeypatch)
     conductor, journal = make_conductor(
         make_jobs(noop), log_dir=tmp_path, journal_sync="tick", autostart=False, drain_timeout=0
     )
     await nursery.start(conductor.run)
     nursery.start_soon(conductor.run_tick)
     await trio.testing.wait_all_tasks_blocked(0.01)
-    await conductor.stop()
+    with trio.fail_after(10):
+        await conductor.stop()
     disk.set()
     assert journal.stages()[-1] == "stopped"
 
@@ -437,8 +437,7 @@ def test_leaving_the_block_before_the_start_is_done_still_stops(monkeypatch: pyt
 async def test_a_sync_after_a_tick_that_the_drain_cut_holds_up_no_stop(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = threading.Event()
-    monkeypatch.setattr(os, "fdatasync", lambda descriptor: disk.wait(30))
+    disk = blocked_fdatasync(monkeypatch)
 
     async def sleeper(ctx: TickContext) -> None:
         await trio.sleep_forever()

@@ -10,7 +10,16 @@ from trio.testing import MockClock
 from conductor_jobs import ConductorStopped, Holder, Term, TickContext
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
-from .support import RENEW_INTERVAL, STORE_TIMEOUT, NodeStore, WatchingNodeStore, make_conductor, make_jobs, noop
+from .support import (
+    RENEW_INTERVAL,
+    STORE_TIMEOUT,
+    NodeStore,
+    WatchingNodeStore,
+    clings_for,
+    make_conductor,
+    make_jobs,
+    noop,
+)
 
 
 def sleeps(seconds: float) -> Callable[[TickContext], object]:
@@ -69,13 +78,7 @@ async def test_a_drain_that_takes_too_long_is_cut(autojump_clock: MockClock, nur
 async def test_the_lease_is_renewed_until_cleanup_has_ended_past_the_drain_timeout(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    async def clings(ctx: TickContext) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(100)
-
+    clings = clings_for(100)
     store = NodeStore(MemoryLeaseStore())
     conductor, _ = make_conductor(make_jobs(clings), store, autostart=False, drain_timeout=10)
     await nursery.start(conductor.run)
@@ -207,13 +210,7 @@ async def test_an_interrupt_in_a_tick_waits_for_work_of_others_before_the_releas
     async def interrupted(ctx: TickContext) -> None:
         raise SystemExit
 
-    async def clings(term: Term) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(60)
-
+    clings = clings_for(60)
     store = NodeStore(MemoryLeaseStore())
     conductor, _ = make_conductor(make_jobs(interrupted), store, autostart=False)
     start = trio.current_time()

@@ -9,7 +9,7 @@ from conductor_jobs.clocks import Clocks
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.term import TermScope
 
-from .support import MARGIN, RENEW_INTERVAL, STORE_TIMEOUT, TTL, NodeStore, make_conductor, make_jobs, noop
+from .support import MARGIN, RENEW_INTERVAL, STORE_TIMEOUT, TTL, NodeStore, clings_for, make_conductor, make_jobs, noop
 
 
 class DeafToCancellation(NodeStore):
@@ -159,13 +159,7 @@ async def test_a_lease_task_that_wakes_after_the_deadline_does_not_even_ask(
 async def test_of_several_reasons_for_which_a_term_ends_the_first_one_stands(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    async def clings(ctx: TickContext) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(100)
-
+    clings = clings_for(100)
     store = NodeStore(MemoryLeaseStore())
     conductor, journal = make_conductor(make_jobs(clings), store, autostart=False, drain_timeout=10)
     start = trio.current_time()
