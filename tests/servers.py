@@ -1,5 +1,6 @@
 """Programs that embed a conductor, run for real and judged by their journals."""
 
+import importlib
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from conductor_jobs import JournalEntry, read_journal
 
@@ -22,6 +23,15 @@ TTL = 2.0
 WORKERS = 4
 T = TypeVar("T")
 Run = list[JournalEntry]
+
+
+def load_example(name: str) -> Any:
+    """Import an example as `python NAME.py` would: its folder is where imports are looked for first."""
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(EXAMPLES))
 
 
 class Process:

@@ -124,6 +124,16 @@ def make_conductor(
     return conductor, journal
 
 
+class SuspendableClock:
+    """A clock that counts suspend: Trio's, and the seconds for which Trio's stood still."""
+
+    def __init__(self) -> None:
+        self.suspended = 0.0
+
+    def __call__(self) -> float:
+        return trio.current_time() + self.suspended
+
+
 async def noop(ctx: object) -> None:
     """Run to the end at once."""
 

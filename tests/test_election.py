@@ -17,6 +17,7 @@ from .support import (
     TTL,
     ListJournal,
     NodeStore,
+    SuspendableClock,
     WatchingNodeStore,
     clings_for,
     make_conductor,
@@ -83,15 +84,13 @@ async def test_renewals_whose_answers_are_lost_extend_nothing(autojump_clock: Mo
 async def test_an_answer_that_comes_after_the_deadline_revives_nothing(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    suspended = 0.0
+    clock = SuspendableClock()
     store = NodeStore(MemoryLeaseStore())
-    conductor, journal = make_conductor(
-        make_jobs(noop), store, autostart=False, boot_clock=lambda: trio.current_time() + suspended
-    )
+    conductor, journal = make_conductor(make_jobs(noop), store, autostart=False, boot_clock=clock)
     await nursery.start(conductor.run)
     store.delay_after = 1.0
     await trio.sleep(RENEW_INTERVAL + 0.5)
-    suspended = TTL
+    clock.suspended = TTL
     await conductor.wait_standby()
     assert journal.one("leader_ended").result == "lease_expired"
     assert journal.all("renew_failed") == []
@@ -152,13 +151,11 @@ async def test_a_failed_renewal_is_tried_again_at_once(autojump_clock: MockClock
 async def test_suspend_ends_the_term_though_trios_clock_stood_still(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    suspended = 0.0
-    conductor, journal = make_conductor(
-        make_jobs(noop), autostart=False, boot_clock=lambda: trio.current_time() + suspended
-    )
+    clock = SuspendableClock()
+    conductor, journal = make_conductor(make_jobs(noop), autostart=False, boot_clock=clock)
     await nursery.start(conductor.run)
     term = await conductor.wait_leader()
-    suspended = 60.0
+    clock.suspended = 60.0
     assert term.over == "lease_expired"
     assert (await conductor.run_as_leader(noop)) == "skipped_not_leader"
     assert (await conductor.run_tick()).decision == "skipped_not_leader"

@@ -3,12 +3,10 @@
 What they did is judged by their journals.
 """
 
-import importlib
 import os
 import signal
 import socket
 import sqlite3
-import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -24,15 +22,14 @@ from .servers import (
     assert_drained,
     assert_each_tick_once,
     example,
+    load_example,
     of,
     pid_of_leader,
     runs,
     started,
 )
 
-sys.path.insert(0, str(EXAMPLES))
-plain_def: Any = importlib.import_module("plain_def")
-sys.path.remove(str(EXAMPLES))
+plain_def: Any = load_example("plain_def")
 
 
 def lines_of_code(text: str) -> int:

@@ -9,7 +9,18 @@ from conductor_jobs.clocks import Clocks
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.term import TermScope
 
-from .support import MARGIN, RENEW_INTERVAL, STORE_TIMEOUT, TTL, NodeStore, clings_for, make_conductor, make_jobs, noop
+from .support import (
+    MARGIN,
+    RENEW_INTERVAL,
+    STORE_TIMEOUT,
+    TTL,
+    NodeStore,
+    SuspendableClock,
+    clings_for,
+    make_conductor,
+    make_jobs,
+    noop,
+)
 
 
 class DeafToCancellation(NodeStore):
@@ -78,17 +89,15 @@ async def test_work_ends_at_the_deadline_though_the_lease_task_is_stuck_in_its_s
 async def test_after_a_suspend_a_renewal_is_awaited_no_longer_than_the_lease_lasts(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    suspended = 0.0
+    clock = SuspendableClock()
     store = NodeStore(MemoryLeaseStore())
-    conductor, journal = make_conductor(
-        make_jobs(noop), store, autostart=False, boot_clock=lambda: trio.current_time() + suspended
-    )
+    conductor, journal = make_conductor(make_jobs(noop), store, autostart=False, boot_clock=clock)
     start = trio.current_time()
     await nursery.start(conductor.run)
     store.hang()
     left = 2.0
     assert left < STORE_TIMEOUT
-    suspended = TTL - MARGIN - RENEW_INTERVAL - left
+    clock.suspended = TTL - MARGIN - RENEW_INTERVAL - left
     await conductor.wait_standby()
     assert trio.current_time() == pytest.approx(start + RENEW_INTERVAL + left)
     assert journal.one("leader_ended").result == "lease_expired"
@@ -120,18 +129,16 @@ async def test_a_renewal_that_is_answered_with_another_term_ends_ours(
 async def test_an_answer_after_a_suspend_does_not_revive_a_term_that_has_lapsed(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    suspended = 0.0
+    clock = SuspendableClock()
     store = NodeStore(MemoryLeaseStore())
-    conductor, journal = make_conductor(
-        make_jobs(noop), store, autostart=False, boot_clock=lambda: trio.current_time() + suspended
-    )
+    conductor, journal = make_conductor(make_jobs(noop), store, autostart=False, boot_clock=clock)
     start = trio.current_time()
     await nursery.start(conductor.run)
     term = await conductor.wait_leader()
     store.delay_after = 1.0
     await trio.sleep(RENEW_INTERVAL + 0.5)
     # The lease lapses now; counted from the question under way it would last for some seconds more.
-    suspended = TTL - MARGIN - RENEW_INTERVAL + 0.5
+    clock.suspended = TTL - MARGIN - RENEW_INTERVAL + 0.5
     assert term.over == "lease_expired"
     await conductor.wait_standby()
     assert trio.current_time() == pytest.approx(start + RENEW_INTERVAL + 1)
@@ -143,13 +150,11 @@ async def test_an_answer_after_a_suspend_does_not_revive_a_term_that_has_lapsed(
 async def test_a_lease_task_that_wakes_after_the_deadline_does_not_even_ask(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    suspended = 0.0
+    clock = SuspendableClock()
     store = NodeStore(MemoryLeaseStore())
-    conductor, journal = make_conductor(
-        make_jobs(noop), store, autostart=False, boot_clock=lambda: trio.current_time() + suspended
-    )
+    conductor, journal = make_conductor(make_jobs(noop), store, autostart=False, boot_clock=clock)
     await nursery.start(conductor.run)
-    suspended = TTL
+    clock.suspended = TTL
     await conductor.wait_standby()
     assert store.count("renew") == 0
     assert journal.all("renew_failed") == []

@@ -1,11 +1,9 @@
 """The example of a lease store of one's own, by itself and under conductors in processes of their own."""
 
 import fcntl
-import importlib
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,13 @@ import trio
 from conductor_jobs import Holder, LeaseGrant, LeaseStore
 
 from .servers import (
-    EXAMPLES,
     assert_each_tick_once,
+    load_example,
     pid_of_leader,
     started,
 )
 
-sys.path.insert(0, str(EXAMPLES))
-third_party_store: Any = importlib.import_module("third_party_store")
-sys.path.remove(str(EXAMPLES))
+third_party_store: Any = load_example("third_party_store")
 
 
 # A store of one's own

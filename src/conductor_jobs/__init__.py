@@ -6,9 +6,9 @@ The lease is the deadline of the cancel scope that the work runs in.
 The package is laid out so that imports run one way, downwards in this list; a module imports only what stands
 above it:
 
-    errors, failures, seconds, clocks
-                            the exception types; what an exception means; the rule for seconds; Trio's
-                            clock beside one that counts suspend
+    errors, failures, stderr, seconds, clocks
+                            the exception types; what an exception means; telling a person; the rule for
+                            seconds; Trio's clock beside one that counts suspend
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
     journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
     stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine

@@ -1,13 +1,11 @@
 """The command `conductor-jobs`: reads settings, starts an APP, and says who it is and among whom it leads."""
 
-import contextlib
 import errno
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,8 +22,9 @@ from .journal import JournalEntry
 from .lease import LeaseStore
 from .printing import JournalPrinter
 from .runners import TimedJobs
-from .runtime import Runtime, store_url
+from .runtime import Runtime
 from .signals import EXIT_CANCELLED
+from .stderr import tell
 from .terminal import person_line
 
 EXIT_OK = 0
@@ -39,9 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 1 failed while running, 2 bad input, 130 cancelled."""
     try:
         return _command.main(arguments, prog_name="conductor-jobs", standalone_mode=False) or EXIT_OK
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return EXIT_BAD_INPUT
     except click.ClickException as error:
         _without_secrets(error, sys.argv[1:] if arguments is None else arguments).show()
         return EXIT_BAD_INPUT
@@ -116,9 +112,10 @@ def _start(app: str | None, run_once: bool, quiet: bool, **flags: str | None) ->
         return EXIT_FAILED
     finally:
         _close(printer)
-    if not succeeded:
-        _say(str(runtime.problem))
-    return EXIT_OK if succeeded else EXIT_FAILED
+    if succeeded:
+        return EXIT_OK
+    _say(str(runtime.problem))
+    return EXIT_FAILED
 
 
 @_command.command("config")
@@ -134,7 +131,7 @@ def _config(app: str | None, as_json: bool, **flags: str | None) -> int:
     config = read_config(flags, os.environ)
     if app is not None:
         config = config.with_code(trio.run(_jobs_config, load_app(app)))
-    shown = config.shown() | {"store": store_url(config)}
+    shown = config.shown()
     if as_json:
         click.echo(json.dumps(shown))
     else:
@@ -184,8 +181,9 @@ async def _jobs_config(app: App) -> Any:
 def _introduce(config: Config, conductor: Conductor, store: LeaseStore) -> None:
     node, path = conductor.status().node, getattr(store, "path", None)
     among = "this process alone" if path is None else f"one leader among the processes that open {path}"
-    log_dir = Path(config["logs_dir"]) / "timed-jobs"
-    _say(f"node {node.node_id} on {node.host} ({node.role}); store {store_url(config)}: {among}; journal in {log_dir}")
+    _say(
+        f"node {node.node_id} on {node.host} ({node.role}); store {config.store_url}: {among}; journal in {config.log_dir}"
+    )
     if config["public_api_base"] is not None:
         _say("the public API base is noted, but this version elects through the store alone")
 
@@ -247,6 +245,4 @@ def _close(printer: JournalPrinter | None) -> None:
 
 
 def _say(sentence: str) -> None:
-    # What cannot be said must not keep the jobs from running.
-    with contextlib.suppress(OSError, ValueError):
-        click.echo(f"conductor-jobs: {sentence}", err=True)
+    tell(f"conductor-jobs: {sentence}")

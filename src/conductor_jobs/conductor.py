@@ -162,8 +162,8 @@ class Conductor:
 
     @property
     def patience(self) -> float:
-        """Seconds in which a run ends once its work is told to: the work's margin, the release, the last heartbeat."""
-        return self._timing.margin + 2 * self._timing.store_timeout
+        """Seconds in which a run ends once its work is cancelled; see `LeaseTiming.patience`."""
+        return self._timing.patience
 
     async def run_tick(self, trigger: TickTrigger = "manual") -> TickResult:
         """Have a tick of all runners now, or hear why not, and wait for its end.

@@ -5,6 +5,7 @@ values are collected, so that whoever starts the command learns of all of them a
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, final
 
 import msgspec
@@ -146,6 +147,17 @@ class Config:
             renew_interval=None if renew_interval_ms is None else renew_interval_ms / 1000,
         )
 
+    @property
+    def store_url(self) -> str:
+        """The URL of the store: as given, or that of a file in the state dir."""
+        given: str | None = self["store"]
+        return given or f"sqlite:///{Path(self['state_dir']) / 'conductor.db'}"
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of the journal."""
+        return Path(self["logs_dir"]) / "timed-jobs"
+
     def jobs_changes(self) -> dict[str, Any]:
         """Return the fields of a `TimedJobsConfig` that a flag or variable overrides."""
         given = [row for row in _OF_JOBS if self.source(row[0]) in ("flag", "variable")]
@@ -170,7 +182,9 @@ class Config:
                 values[setting.name] = round(self.timing.renew_interval * 1000)
             else:
                 values[setting.name] = self[setting.name]
-        return values | {"node_id": self.node.node_id, "host": self.node.host, "priority": self.node.priority}
+        node = self.node
+        worked_out = {"node_id": node.node_id, "host": node.host, "priority": node.priority, "store": self.store_url}
+        return values | worked_out
 
 
 def read_config(flags: Mapping[str, str | None], variables: Mapping[str, str]) -> Config:

@@ -4,8 +4,6 @@ The format of a line is the one of the system that this library began as: seven 
 alphabetical order, and then the details beside them.
 """
 
-import contextlib
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ import msgspec
 import trio
 
 from .failures import error_text
+from .stderr import tell
 
 FRAMEWORK = "timed-jobs.framework"
 LEASE = "timed-jobs.lease"
@@ -148,8 +147,5 @@ class Recorder:
 
 
 def complain(problem: str) -> None:
-    """Say on stderr that the journal cannot be written; where stderr is gone too there is nobody to tell."""
-    if sys.stderr is None:
-        return
-    with contextlib.suppress(OSError, ValueError):
-        print(f"[timed-jobs-log] write failed: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - seed 2.5
+    """Say on stderr that the journal cannot be written (seed 2.5)."""
+    tell(f"[timed-jobs-log] write failed: {problem}")

@@ -1,6 +1,5 @@
 """Whoever waits for leadership: the term while this node leads, and whether the conductor runs at all."""
 
-import sys
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeVar, final
 
@@ -8,6 +7,7 @@ from trio_util import AsyncValue, compose_values
 
 from .errors import ConductorStopped
 from .failures import error_text
+from .stderr import tell
 from .term import Term
 
 T_co = TypeVar("T_co", covariant=True)
@@ -59,11 +59,8 @@ class Leadership:
         try:
             self._published.value = term
         except Exception as error:  # noqa: BLE001 - a user's predicate; the lease task must not die of it
-            problem = (
-                f"a predicate that waits on Conductor.leadership raised {type(error).__name__}: {error_text(error)}"
-            )
-            if sys.stderr is not None:
-                print(f"conductor-jobs: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - nobody else to tell
+            problem = f"raised {type(error).__name__}: {error_text(error)}"
+            tell(f"conductor-jobs: a predicate that waits on Conductor.leadership {problem}")
 
     def enter(self, life: Life) -> None:
         """Note what has become of the conductor."""

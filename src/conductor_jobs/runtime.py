@@ -47,10 +47,8 @@ class Runtime:
 
         Raises what a step of the start or the stop raises, and KeyboardInterrupt after a second signal.
         """
-        timing = self._config.timing
-        await run_until_signalled(
-            lambda: self._run(once), self._request_stop, self._cancel_work, timing.margin + 2 * timing.store_timeout
-        )
+        patience = self._config.timing.patience
+        await run_until_signalled(lambda: self._run(once), self._request_stop, self._cancel_work, patience)
         return self.problem is None
 
     async def _run(self, once: bool) -> None:
@@ -65,12 +63,12 @@ class Runtime:
 
     async def _open(self, stack: AsyncExitStack, *, autostart: bool) -> Conductor:
         config = self._config
-        log_dir = stack.enter_context(_made_folder(Path(config["logs_dir"]) / "timed-jobs"))
+        log_dir = stack.enter_context(_made_folder(config.log_dir))
         self._app_opens = True
         jobs, resources = await stack.enter_async_context(opened(self._app))
         self._app_opens = False
         jobs.configure(**config.jobs_changes())
-        store = open_store(store_url(config))
+        store = open_store(config.store_url)
         if isinstance(store, AbstractAsyncContextManager):
             await stack.enter_async_context(store)
         conductor = Conductor(
@@ -116,12 +114,6 @@ def _problem_of(tick: TickResult) -> str | None:
     if tick.decision in ("scheduled", "skipped_no_runners", "skipped_not_leader"):
         return None
     return f"the tick was {tick.decision}, see the journal"
-
-
-def store_url(config: Config) -> str:
-    """Return the URL of the store: as given, or that of a file in the state dir."""
-    given: str | None = config["store"]
-    return given or f"sqlite:///{Path(config['state_dir']) / 'conductor.db'}"
 
 
 @contextmanager

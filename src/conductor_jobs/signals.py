@@ -1,15 +1,14 @@
 """Running until the process is told to end: the first signal drains, a second cancels."""
 
-import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import trio
 
 from .failures import sole_exception
+from .stderr import tell
 
 EXIT_CANCELLED = 130
 
@@ -74,6 +73,5 @@ async def _obey(
             # Taken, or they would be delivered anew once nobody obeys any more.
             async for _ in signals:
                 pass
-        with contextlib.suppress(OSError, ValueError):
-            print("conductor-jobs: ending with work left that cannot be cancelled", file=sys.stderr, flush=True)  # noqa: T201
+        tell("conductor-jobs: ending with work left that cannot be cancelled")
         os._exit(EXIT_CANCELLED)

@@ -15,7 +15,10 @@ class NoAnswer(Exception):
 
 
 class UselessGrant(Exception):
-    """The store granted the lease in a way that work cannot begin under."""
+    """The store granted the lease in a way that work cannot begin under; `how` ends the sentence that says so."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"the lease store granted the lease {how}")
 
 
 async def call_store(call: Callable[[], Awaitable[T]], timeout: float) -> T:
@@ -38,6 +41,8 @@ async def call_store(call: Callable[[], Awaitable[T]], timeout: float) -> T:
 
 def problem_text(error: Exception) -> str:
     """Say what went wrong with a store, naming the type of error where its text may not be enough."""
-    if isinstance(error, UselessGrant):
-        return f"the lease store granted the lease {error}"
-    return error_text(error) if isinstance(error, NoAnswer) else f"{type(error).__name__}: {error_text(error)}"
+    return (
+        error_text(error)
+        if isinstance(error, NoAnswer | UselessGrant)
+        else f"{type(error).__name__}: {error_text(error)}"
+    )

@@ -60,6 +60,11 @@ class LeaseTiming:
                 f"{self.renew_interval:g} + 2 * {self.store_timeout:g} + {self.margin:g} >= {self.ttl:g} seconds."
             )
 
+    @property
+    def patience(self) -> float:
+        """Seconds in which a run ends once its work is cancelled: the margin, the release, the last heartbeat."""
+        return self.margin + 2 * self.store_timeout
+
     def deadline(self, asked_at: Instant, grant: LeaseGrant) -> Instant:
         """Return until when work may go on under a grant that was asked for at `asked_at` (I1).
 
