@@ -181,9 +181,8 @@ async def _jobs_config(app: App) -> Any:
 def _introduce(config: Config, conductor: Conductor, store: LeaseStore) -> None:
     node, path = conductor.status().node, getattr(store, "path", None)
     among = "this process alone" if path is None else f"one leader among the processes that open {path}"
-    _say(
-        f"node {node.node_id} on {node.host} ({node.role}); store {config.store_url}: {among}; journal in {config.log_dir}"
-    )
+    who = f"node {node.node_id} on {node.host} ({node.role})"
+    _say(f"{who}; store {config.store_url}: {among}; journal in {config.log_dir}")
     if config["public_api_base"] is not None:
         _say("the public API base is noted, but this version elects through the store alone")
 
