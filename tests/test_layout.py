@@ -18,11 +18,11 @@ STORES_MAY_IMPORT = {"clocks", "errors", "lease", "records", "stores.memory", "s
 
 def imports(module: Path) -> set[str]:
     """Return the modules of ours that a module imports, as dotted names below the package."""
-    of_stores = module.parent.name == "stores"
+    package = "" if module.parent == PACKAGE else f"{module.parent.name}."
     found: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            prefix = "stores." if of_stores and node.level == 1 else ""
+            prefix = package if node.level == 1 else ""
             names = [node.module] if node.module else [alias.name for alias in node.names]
             found |= {f"{prefix}{name}" for name in names}
     return found
@@ -52,10 +52,12 @@ def test_a_module_imports_only_what_stands_above_it() -> None:
     place = {name: order.index(name) for name in order if name != "journal_*"}
     place |= {path.stem: order.index("journal_*") for path in PACKAGE.glob("journal_*.py")}
     for name in place:
-        file = PACKAGE / f"{name}.py"
-        if file.is_file():
-            below = {each for each in imports(file) & place.keys() if place[each] > place[name]}
-            assert below == set(), f"{name} imports {below}"
+        folder = PACKAGE / name
+        for file in folder.glob("*.py") if folder.is_dir() else [PACKAGE / f"{name}.py"]:
+            if file.is_file():
+                imported = {each.split(".")[0] for each in imports(file)}
+                below = {each for each in imported & place.keys() if place[each] > place[name]}
+                assert below == set(), f"{file.name} imports {below}"
 
 
 def test_stores_import_no_engine_and_the_engine_no_store() -> None:

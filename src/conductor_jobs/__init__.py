@@ -6,9 +6,9 @@ The lease is the deadline of the cancel scope that the work runs in.
 The package is laid out so that imports run one way, downwards in this list; a module imports only what stands
 above it:
 
-    errors, failures, stderr, seconds, clocks
+    errors, failures, stderr, seconds, clocks, violations
                             the exception types; what an exception means; telling a person; the rule for
-                            seconds; Trio's clock beside one that counts suspend
+                            seconds; Trio's clock beside one that counts suspend; what a checker says
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
     journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
     stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
@@ -21,7 +21,7 @@ above it:
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, conductor, hosting
                             draining on a signal; what an application holds; running it in a thread
-    testing                 for tests of your jobs: time, threads and contexts that a test controls
+    testing/                for tests of your jobs: time, threads and contexts that a test controls
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order

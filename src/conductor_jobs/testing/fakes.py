@@ -1,8 +1,4 @@
-"""Test kit: a journal in memory, wall time on Trio's clock, runners called directly, threads on virtual time.
-
-For the tests of an application's jobs, as for our own; nothing of the engine imports it. `docs/testing.md` shows
-each part in use.
-"""
+"""What a test puts in place of the real thing: the journal, the wall clock, a runner's context, its thread."""
 
 import math
 import threading
@@ -16,14 +12,14 @@ from typing import Any, Never, final
 import trio
 from trio.testing import MockClock
 
-from . import execution
-from .clocks import Clocks, Instant
-from .journal import Journal, JournalEntry, Recorder
-from .lease import Holder
-from .runners import TickContext, TickTrigger, TimedJobs
-from .seconds import checked_seconds
-from .term import Term
-from .timing import LeaseTiming
+from .. import execution
+from ..clocks import Clocks, Instant
+from ..journal import Journal, JournalEntry, Recorder
+from ..lease import Holder
+from ..runners import TickContext, TickTrigger, TimedJobs
+from ..seconds import checked_seconds
+from ..term import Term
+from ..timing import LeaseTiming
 
 
 @final
