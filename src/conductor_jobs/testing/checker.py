@@ -1,0 +1,41 @@
+"""The checker: judges a history by the invariants that `docs/design.md` numbers.
+
+Each rule looks at the whole history and returns what breaks it. The deadlines that it judges by are worked out from
+what was asked of the store and answered, not taken from the engine.
+"""
+
+from collections.abc import Callable, Iterator
+
+from ..violations import Violation
+from . import rules_of_leases as leases
+from . import rules_of_work as work
+from .evidence import Evidence
+from .history import History
+from .scenario import Scenario
+
+RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
+    work.nothing_past_the_deadline,
+    work.terms_do_not_overlap,
+    work.overrunning_is_reported,
+    work.a_refusal_ends_the_term,
+    work.released_after_the_work,
+    work.renewed_while_at_work,
+    work.one_tick_at_a_time,
+    work.ticks_lie_on_a_grid,
+    work.stops_end,
+    work.a_standby_stops_as_a_standby,
+    work.a_runners_error_is_its_own,
+    leases.the_store_keeps_the_lease,
+    leases.each_term_is_led_once,
+    leases.calls_are_given_up,
+    leases.nobody_stays_out,
+    leases.somebody_leads_again,
+    leases.all_is_well_in_the_end,
+)
+
+
+def judge(scenario: Scenario, history: History) -> list[Violation]:
+    """Return everything in the history that must not be, in the order of time."""
+    evidence = Evidence(scenario, history)
+    found = [each for rule in RULES for each in rule(evidence)]
+    return sorted(found, key=lambda each: (float(each.at), each.rule, each.what))

@@ -1,0 +1,149 @@
+"""What a simulation is made of: the cluster, and the plan of faults that a seed draws for it."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, cast, final, get_args
+
+from ..lease import LeaseStore
+from ..seconds import checked_seconds
+from ..stores.memory import MemoryLeaseStore
+from ..timing import LeaseTiming
+
+StoreFaultKind = Literal[
+    "slow",  # calls are carried out late
+    "slow answers",  # calls are carried out, their answers come late
+    "lost answers",  # calls are carried out, no answer comes
+    "broken answers",  # calls are carried out, and then the connection breaks
+    "errors",  # calls are refused
+    "hang",  # calls are never carried out
+    "late writes",  # calls are carried out when their caller has given up
+    "flaky",  # any of these, call by call
+    "release lost",  # releases get lost, everything else works
+    "outage",  # errors, for all nodes at once
+]
+NodeFaultKind = Literal["crash", "stop", "cancel"]
+RunnerFaultKind = Literal["blocks", "clings", "overstays", "works long", "raises", "stops", "times out"]
+FaultKind = StoreFaultKind | NodeFaultKind | RunnerFaultKind
+
+STORE_FAULTS: tuple[StoreFaultKind, ...] = get_args(StoreFaultKind)
+NODE_FAULTS: tuple[NodeFaultKind, ...] = get_args(NodeFaultKind)
+RUNNER_FAULTS: tuple[RunnerFaultKind, ...] = get_args(RunnerFaultKind)
+ALL_FAULTS: tuple[FaultKind, ...] = (*STORE_FAULTS, *NODE_FAULTS, *RUNNER_FAULTS)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a plan: what befalls which node (by number) when, and how much of it.
+
+    `at` and `seconds` are seconds of the simulated clock: when, and how long a store is faulty, a node stays away,
+    a runner is at it. `seed` decides what is left to chance in it, so that other faults can be left out.
+    """
+
+    at: float
+    kind: FaultKind
+    node: int
+    seconds: float
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.at:.1f} s: n{self.node} {self.kind} ({self.seconds:.1f} s)"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A cluster, and what may befall it; times in seconds of the simulated clock.
+
+    `nodes` conductors run for `duration`, with a tick every `interval`. About every `fault_gap` one of `faults`
+    strikes, until a calm of four ttls at the end, in which all must recover. `clock_drift`: by what part the store's
+    clock may run fast or slow; the margin of `timing` has to allow for it. `watching`: whether the store tells standbys
+    of releases; None: some seeds so, some so. `store` makes the store; what it keeps in memory, on Trio's clock and
+    without threads, replays exactly. Raises ValueError naming the field.
+    """
+
+    nodes: int = 3
+    duration: float = 3600.0
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+    interval: float = 10.0
+    drain_timeout: float = 20.0
+    fault_gap: float = 20.0
+    faults: Sequence[FaultKind] = ALL_FAULTS
+    clock_drift: float = 0.02
+    watching: bool | None = None
+    store: Callable[[], LeaseStore] = MemoryLeaseStore
+
+    def __post_init__(self) -> None:
+        if type(self.nodes) is not int or self.nodes < 1:
+            raise ValueError(f"Scenario nodes must be an integer of at least 1, not {self.nodes!r}.")
+        for name in ("duration", "interval", "fault_gap"):
+            checked_seconds(f"Scenario {name}", getattr(self, name))
+        checked_seconds("Scenario drain_timeout", self.drain_timeout, zero_allowed=True)
+        if self.duration <= self.calm:
+            raise ValueError(f"Scenario duration must exceed its calm end of {self.calm:g} s, not {self.duration:g}.")
+        if not 0 <= self.clock_drift * self.timing.ttl < self.timing.margin:
+            raise ValueError(
+                f"Scenario clock_drift must be at least 0 and, in a ttl, less than the margin: {self.clock_drift!r} "
+                f"of {self.timing.ttl:g} s is not less than {self.timing.margin:g} s."
+            )
+        if unknown := [kind for kind in self.faults if kind not in ALL_FAULTS]:
+            raise ValueError(f"Scenario faults must be some of {', '.join(ALL_FAULTS)}, not {unknown[0]!r}.")
+
+    @property
+    def calm(self) -> float:
+        """Seconds without new faults at the end."""
+        return 4 * self.timing.ttl
+
+    @property
+    def cleanup(self) -> float:
+        """Seconds that a cancelled runner may take to clean up, whatever the clocks do."""
+        return self.timing.margin - 2 * self.clock_drift * self.timing.ttl
+
+    def plan(self, seed: int) -> list[Fault]:
+        """Draw the faults of a seed."""
+        chance = random.Random(f"plan {seed}")
+        faults: list[Fault] = []
+        at = 0.0
+        while self.faults and (at := at + chance.expovariate(1 / self.fault_gap)) < self.duration - self.calm:
+            kind = chance.choice(self.faults)
+            node, length = chance.randrange(self.nodes), self._length(kind, chance)
+            # Nothing reaches into the calm.
+            length = min(length, self.duration - self.calm - at)
+            faults.append(Fault(at, kind, node, length, chance.getrandbits(32)))
+        return faults
+
+    def drawn(self, seed: int) -> "Scenario":
+        """Settle what the scenario leaves to the seed."""
+        chance = random.Random(f"scenario {seed}")
+        watching = chance.random() < 0.5
+        return replace(self, watching=watching) if self.watching is None else self
+
+    def clock_rate(self, seed: int) -> float:
+        """Return how fast the store's clock runs under a seed."""
+        return random.Random(f"clock {seed}").uniform(1 - self.clock_drift, 1 + self.clock_drift)
+
+    def _length(self, kind: FaultKind, chance: random.Random) -> float:
+        ttl = self.timing.ttl
+        match kind:
+            case "clings":
+                return chance.uniform(0, self.cleanup)
+            case "overstays":
+                return chance.uniform(self.timing.margin, 1.5 * ttl)
+            case "blocks":
+                return chance.uniform(0, 1.5 * ttl)
+            case "crash" | "stop" | "cancel":
+                # At once, or long enough for others to have led.
+                return chance.choice((0.0, chance.uniform(0, 2 * ttl)))
+            case _:
+                return chance.uniform(0.5, 2 * ttl)
+
+
+def is_store_fault(kind: FaultKind) -> bool:
+    """Return whether a fault befalls calls of the store."""
+    return kind in cast("tuple[str, ...]", STORE_FAULTS)
+
+
+def is_runner_fault(kind: FaultKind) -> bool:
+    """Return whether a fault is something that a runner does."""
+    return kind in cast("tuple[str, ...]", RUNNER_FAULTS)

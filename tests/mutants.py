@@ -1,0 +1,286 @@
+"""Engines that are broken in one way each, by which the checker of the simulations is tested.
+
+A mutant is a context manager that breaks the engine, or the rules that stores keep, as somebody might who did not know
+better. `MUTANTS` says of each what it is, and within how many seeds the checker has to catch it.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import trio
+
+from conductor_jobs import election, execution, records, supervisor, term, timing
+from conductor_jobs.clocks import Instant
+from conductor_jobs.lease import Holder, LeaseGrant
+from conductor_jobs.records import LeaseRecord
+from conductor_jobs.stores.memory import MemoryLeaseStore
+from conductor_jobs.term import LossReason, TermScope
+from conductor_jobs.ticks import TickGroup
+from conductor_jobs.timing import LeaseTiming
+
+Mutant = Callable[[], AbstractContextManager[Any]]
+Election = election.Election
+Supervisor = supervisor.Supervisor
+TermOfWork = term.Term
+
+
+def deadline_counted_from_the_answer() -> AbstractContextManager[Any]:
+    honest = LeaseTiming.deadline
+
+    def deadline(self: LeaseTiming, asked_at: Instant, grant: LeaseGrant) -> Instant:
+        return honest(self, Instant(trio.current_time(), trio.current_time()), grant)
+
+    return patch.object(LeaseTiming, "deadline", deadline)
+
+
+@contextmanager
+def no_deadline_on_the_work() -> Generator[None, None, None]:
+    """Nothing but a refusal ends a term."""
+
+    async def hold(self: Election, scope: TermScope) -> LossReason:
+        rules = self._candidate.timing
+        pause = rules.renew_interval
+        while True:
+            await trio.sleep(pause)
+            grant = await self._ask(term=scope.term.number, patience=rules.store_timeout)
+            pause = rules.backoff(self.consecutive_failures) if grant is None else rules.renew_interval
+            if grant is not None:
+                self._answered(grant)
+                if not grant.is_leader:
+                    return "lease_superseded"
+
+    honest = LeaseTiming.deadline
+
+    def never(self: LeaseTiming, asked_at: Instant, grant: LeaseGrant) -> Instant:
+        return honest(self, asked_at, grant).after(1e6)
+
+    with patch.object(Election, "_hold", hold), patch.object(LeaseTiming, "deadline", never):
+        yield
+
+
+def an_unknown_outcome_extends_the_term() -> AbstractContextManager[Any]:
+    honest = Election._ask
+
+    async def ask(self: Election, *, term: int | None, patience: float) -> LeaseGrant | None:
+        asked_at = self._candidate.clocks.now()
+        grant = await honest(self, term=term, patience=patience)
+        if grant is None and term is not None and self._scope is not None:
+            self._scope.confirm(asked_at.after(self._candidate.timing.ttl - self._candidate.timing.margin))
+        return grant
+
+    return patch.object(Election, "_ask", ask)
+
+
+def release_before_the_work_has_ended() -> AbstractContextManager[Any]:
+    honest = Supervisor._drain
+
+    async def drain(self: Supervisor) -> None:
+        candidate = self.election._candidate
+        with trio.move_on_after(candidate.timing.store_timeout):
+            await candidate.store.release(candidate.lease_name, candidate.holder)
+        await honest(self)
+
+    return patch.object(Supervisor, "_drain", drain)
+
+
+def the_renewer_stops_at_the_drain() -> AbstractContextManager[Any]:
+    honest = Election._ask
+
+    async def ask(self: Election, *, term: int | None, patience: float) -> LeaseGrant | None:
+        if self._withdrawn.is_set():
+            await trio.sleep_forever()
+        return await honest(self, term=term, patience=patience)
+
+    return patch.object(Election, "_ask", ask)
+
+
+def a_term_taken_again_keeps_its_number() -> AbstractContextManager[Any]:
+    honest = records.campaign
+
+    def campaign(record: LeaseRecord | None, holder: Holder, ttl: float, now: float) -> LeaseRecord | None:
+        granted = honest(record, holder, ttl, now)
+        return granted if granted is None or record is None else msgspec.structs.replace(granted, term=record.term)
+
+    return patch.object(records, "campaign", campaign)
+
+
+def renewal_matched_by_node_id_alone() -> AbstractContextManager[Any]:
+    def renew(record: LeaseRecord | None, holder: Holder, term: int, ttl: float, now: float) -> LeaseRecord | None:
+        if record is None or record.holder.node_id != holder.node_id or not record.held_at(now):
+            return None
+        return msgspec.structs.replace(record, ttl=ttl, expires_at=now + ttl)
+
+    return patch.object(records, "renew", renew)
+
+
+def a_release_deletes_the_row() -> AbstractContextManager[Any]:
+    honest = MemoryLeaseStore.release
+
+    async def release(self: MemoryLeaseStore, lease_name: str, holder: Holder) -> bool:
+        freed = await honest(self, lease_name, holder)
+        if freed:
+            self._cell(lease_name).value = None
+        return freed
+
+    return patch.object(MemoryLeaseStore, "release", release)
+
+
+def a_refused_renewal_keeps_the_term_until_its_deadline() -> AbstractContextManager[Any]:
+    honest = Election._hold
+
+    async def hold(self: Election, scope: TermScope) -> LossReason:
+        reason = await honest(self, scope)
+        await trio.sleep(max(0.0, scope.term.lease_remaining()))
+        return reason
+
+    return patch.object(Election, "_hold", hold)
+
+
+def a_campaign_renews_its_own_lease_under_the_same_number() -> AbstractContextManager[Any]:
+    honest = records.campaign
+
+    def campaign(record: LeaseRecord | None, holder: Holder, ttl: float, now: float) -> LeaseRecord | None:
+        if record is not None and record.holder == holder and record.held_at(now):
+            return msgspec.structs.replace(record, ttl=ttl, expires_at=now + ttl)
+        return honest(record, holder, ttl, now)
+
+    return patch.object(records, "campaign", campaign)
+
+
+def a_refusal_counts_as_no_answer() -> AbstractContextManager[Any]:
+    """`is_leader=False` is ignored until the lease expires."""
+    honest = Election._ask
+
+    async def ask(self: Election, *, term: int | None, patience: float) -> LeaseGrant | None:
+        grant = await honest(self, term=term, patience=patience)
+        if grant is None or term is None or grant.is_leader:
+            return grant
+        self._failed(ConnectionError("a refusal"), term)
+        return None
+
+    return patch.object(Election, "_ask", ask)
+
+
+@contextmanager
+def a_standby_that_stops_passes_through_leading() -> Generator[None, None, None]:
+    """A campaign that is under way at the stop goes on, and what it wins is led."""
+
+    async def run(self: Election) -> None:
+        while True:
+            scope = await self._campaign()
+            self._begin(scope)
+            self._end(scope, await self._hold(scope))
+            await self._last_of_work(scope)
+
+    honest = Supervisor._drain
+
+    async def drain(self: Supervisor) -> None:
+        with trio.move_on_after(2 * self.plan.timing.store_timeout):
+            await self._leadership_once()
+        await honest(self)
+
+    async def leadership_once(self: Supervisor) -> None:
+        while self.election.live_scope is None:
+            await trio.sleep(0.1)
+
+    with (
+        patch.object(Election, "run", run),
+        patch.object(Supervisor, "_drain", drain),
+        patch.object(Supervisor, "_leadership_once", leadership_once, create=True),
+    ):
+        yield
+
+
+def a_store_call_without_a_deadline() -> AbstractContextManager[Any]:
+    async def call_store(call: Callable[[], Any], timeout: float) -> Any:
+        return await call()
+
+    return patch.object(election, "call_store", call_store)
+
+
+@contextmanager
+def an_answer_after_the_deadline_revives_the_term() -> Generator[None, None, None]:
+    """A confirmation that is handled late is taken as if it were in time."""
+    with patch.object(TermScope, "lease_lapsed", lambda self: False):
+        yield
+
+
+@contextmanager
+def a_standby_looks_too_seldom() -> Generator[None, None, None]:
+    with patch.object(timing, "POLL_INTERVAL", 3.0), patch.object(election, "POLL_INTERVAL", 3.0):
+        yield
+
+
+def a_release_wakes_nobody() -> AbstractContextManager[Any]:
+    return patch.object(election, "watches_releases", lambda store: False)
+
+
+def a_node_that_loses_its_lease_stays_a_standby() -> AbstractContextManager[Any]:
+    honest = Election._last_of_work
+
+    async def last_of_work(self: Election, scope: TermScope) -> None:
+        await honest(self, scope)
+        await trio.sleep(600)
+
+    return patch.object(Election, "_last_of_work", last_of_work)
+
+
+def late_work_goes_unreported() -> AbstractContextManager[Any]:
+    return patch.object(TermScope, "overrun", lambda self: 0.0)
+
+
+def a_drain_is_never_cut() -> AbstractContextManager[Any]:
+    honest = Supervisor._drain
+
+    async def drain(self: Supervisor) -> None:
+        await self.ticks.wait_idle()
+        await honest(self)
+
+    return patch.object(Supervisor, "_drain", drain)
+
+
+def services_are_drained_like_ticks() -> AbstractContextManager[Any]:
+    return patch.object(TermScope, "end_services", lambda self: None)
+
+
+def a_runners_error_ends_the_run() -> AbstractContextManager[Any]:
+    return patch.object(execution, "split_failure", lambda error: (None, error))
+
+
+def interval_ticks_drift() -> AbstractContextManager[Any]:
+    async def keep_interval(self: TickGroup) -> None:
+        while True:
+            await trio.sleep(self._jobs.config.interval)
+            self.request("interval")
+            await self.wait_idle()
+
+    return patch.object(TickGroup, "keep_interval", keep_interval)
+
+
+MUTANTS: dict[Mutant, int] = {
+    deadline_counted_from_the_answer: 5,
+    no_deadline_on_the_work: 5,
+    an_unknown_outcome_extends_the_term: 5,
+    release_before_the_work_has_ended: 5,
+    the_renewer_stops_at_the_drain: 5,
+    a_term_taken_again_keeps_its_number: 5,
+    renewal_matched_by_node_id_alone: 10,
+    a_release_deletes_the_row: 5,
+    a_refused_renewal_keeps_the_term_until_its_deadline: 10,
+    a_campaign_renews_its_own_lease_under_the_same_number: 5,
+    a_refusal_counts_as_no_answer: 10,
+    a_standby_that_stops_passes_through_leading: 10,
+    a_store_call_without_a_deadline: 5,
+    an_answer_after_the_deadline_revives_the_term: 10,
+    a_standby_looks_too_seldom: 10,
+    a_release_wakes_nobody: 10,
+    a_node_that_loses_its_lease_stays_a_standby: 10,
+    late_work_goes_unreported: 10,
+    a_drain_is_never_cut: 10,
+    services_are_drained_like_ticks: 10,
+    a_runners_error_ends_the_run: 5,
+    interval_ticks_drift: 5,
+}
