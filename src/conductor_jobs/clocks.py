@@ -41,6 +41,12 @@ def boot_clock_domain() -> str:
     raise RuntimeError(f"no clock that outlives suspend and is shared by all processes is known for {sys.platform}")
 
 
+def keeps_real_time(clock: trio.abc.Clock) -> bool:
+    """Return whether a second of this clock is a second: it is not in simulations and tests on virtual time."""
+    # Asked for a long time, so that it matters little how long the asking itself is held up.
+    return round(clock.deadline_to_sleep_time(clock.current_time() + 1000.0), -3) == 1000.0
+
+
 class Instant(NamedTuple):
     """One moment, as seconds on Trio's clock and on the clock that counts suspend."""
 
