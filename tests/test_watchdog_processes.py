@@ -73,8 +73,12 @@ jobs = TimedJobs(interval=0.01)
 @jobs.runner("waits")
 async def waits(ctx):
     print(ctx.term, flush=True)
-    while True:
-        await trio.sleep(0.001)
+    try:
+        while True:
+            await trio.sleep(0.001)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.02)
 
 async def serves(term):
     async with trio.open_nursery() as nursery:
