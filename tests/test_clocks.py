@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs.clocks import Clocks, Instant, boot_clock_domain, boot_time, keeps_real_time
+from conductor_jobs.clocks import Clocks, Instant, boot_clock_domain, boot_time
 from conductor_jobs.errors import LeaseLost
 from conductor_jobs.lease import Holder
 from conductor_jobs.stores import sqlite as sqlite_store
@@ -69,9 +69,11 @@ async def test_now_reads_both_clocks(autojump_clock: MockClock) -> None:
     assert clocks.now() == Instant(trio=4.0, boot=7000.0)
 
 
-async def test_trios_own_clock_keeps_real_time_and_a_simulations_does_not() -> None:
-    assert keeps_real_time(trio.lowlevel.current_clock())
-    assert not any(keeps_real_time(MockClock(rate)) for rate in (0.0, 0.1, 10.0, 1000.0))
+async def test_the_machines_clocks_keep_real_time_and_those_of_a_simulation_do_not() -> None:
+    clock = trio.lowlevel.current_clock()
+    assert Clocks(clock, boot_time).keep_real_time()
+    assert not Clocks(clock, lambda: 0.0).keep_real_time()
+    assert not any(Clocks(MockClock(rate), boot_time).keep_real_time() for rate in (0.0, 0.1, 10.0, 1000.0))
 
 
 async def test_what_remains_shrinks_with_trios_clock(autojump_clock: MockClock) -> None:

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from conductor_jobs import Conductor, Holder, LeaseLost, LeaseTiming, TickContext
 from conductor_jobs import watchdog as watchdog_module
+from conductor_jobs.clocks import boot_time
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.watchdog import Overrun, Watchdog
 
@@ -30,7 +31,7 @@ class Node:
         self.conductor: Conductor
         self.journal: ListJournal
         self.conductor, self.journal = make_conductor(
-            make_jobs(*runners), self.store, timing=timing, autostart=False, **settings
+            make_jobs(*runners), self.store, timing=timing, autostart=False, boot_clock=boot_time, **settings
         )
 
     def told(self) -> bool:

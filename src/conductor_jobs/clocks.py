@@ -41,12 +41,6 @@ def boot_clock_domain() -> str:
     raise RuntimeError(f"no clock that outlives suspend and is shared by all processes is known for {sys.platform}")
 
 
-def keeps_real_time(clock: trio.abc.Clock) -> bool:
-    """Return whether a second of this clock is a second: it is not in simulations and tests on virtual time."""
-    # Asked for a long time, so that it matters little how long the asking itself is held up.
-    return round(clock.deadline_to_sleep_time(clock.current_time() + 1000.0), -3) == 1000.0
-
-
 class Instant(NamedTuple):
     """One moment, as seconds on Trio's clock and on the clock that counts suspend."""
 
@@ -65,6 +59,13 @@ class Clocks:
     def __init__(self, trio_clock: trio.abc.Clock, boot_clock: Callable[[], float]) -> None:
         self._trio_time = trio_clock.current_time
         self._boot_time = boot_clock
+        self._trio_sleep_time = trio_clock.deadline_to_sleep_time
+
+    def keep_real_time(self) -> bool:
+        """Return whether a second is a second on both: simulations and tests bring clocks of their own."""
+        # Asked for a long time, so that it matters little how long the asking itself is held up.
+        sleep_time = self._trio_sleep_time(self._trio_time() + 1000.0)
+        return self._boot_time is boot_time and round(sleep_time, -3) == 1000.0
 
     def now(self) -> Instant:
         """Read both clocks."""

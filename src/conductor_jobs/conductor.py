@@ -67,7 +67,7 @@ class Conductor:
         about work that is still at work a tenth of a second after its lease has run out: "report" tells stderr, the
         journal and `status()`; "exit" tells, for a second at the most, and ends the process at once, with exit code
         70, nothing of it being cleaned up. `wall_clock` returns unix seconds for the journal; `boot_clock` returns
-        seconds on a clock that goes on during suspend.
+        seconds on a clock that goes on during suspend; one of your own is for tests, and work is not watched then.
 
         Raises ValueError or TypeError, naming the argument.
         """

@@ -1,8 +1,9 @@
 """One admitted tick, from its `tick_started` to its last entry: the gate, the runners one by one, the decision."""
 
+import functools
 import math
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Literal, Unpack, final
 
 import msgspec
@@ -161,7 +162,7 @@ class Tick:
             with trio.CancelScope(deadline=deadline):
                 if runner.in_thread and not threads_inline.get():
                     outcome = await trio.to_thread.run_sync(
-                        self._run_in_thread, runner, context, limiter=self._surroundings.thread_limiter
+                        self._noting_thread(runner.run), context, limiter=self._surroundings.thread_limiter
                     )
                 else:
                     outcome = await _call_interruptible(runner, context)
@@ -174,12 +175,17 @@ class Tick:
             raise TimeoutError(f"timed out after {runner.timeout:g} s")
         return _checked(outcome)
 
-    def _run_in_thread(self, runner: Runner, context: TickContext) -> object:
-        self.thread_id = threading.get_ident()
-        try:
-            return runner.run(context)
-        finally:
-            self.thread_id = None
+    def _noting_thread(self, run: Callable[[TickContext], object]) -> Callable[[TickContext], object]:
+        # Trio names the function in its errors.
+        @functools.wraps(run, updated=())
+        def run_here(context: TickContext) -> object:
+            self.thread_id = threading.get_ident()
+            try:
+                return run(context)
+            finally:
+                self.thread_id = None
+
+        return run_here
 
     def _note_unsuccessful(self, runner: Runner, term: Term, failure: Exception | None, duration_ms: int) -> None:
         error = None if failure is None else error_text(failure)

@@ -86,7 +86,7 @@ class Supervisor:
         clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
-        self.watchdog: Watchdog = Watchdog(recorder, plan.on_overrun)
+        self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
         self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
         surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1))
         self.ticks: TickGroup = TickGroup(

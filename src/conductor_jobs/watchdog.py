@@ -19,7 +19,7 @@ from typing import Literal, final
 import msgspec
 import trio
 
-from .clocks import keeps_real_time
+from .clocks import Clocks
 from .journal import LEASE, Recorder
 from .stacks import Finding, blocking, in_threads, waiting
 from .stderr import tell
@@ -58,14 +58,15 @@ class Overrun(msgspec.Struct, frozen=True):
 class Watchdog:
     """Watches the terms of one run; made on the loop. `watch` starts the thread, `stop` ends it."""
 
-    def __init__(self, recorder: Recorder, on_overrun: OnOverrun) -> None:
+    def __init__(self, clocks: Clocks, recorder: Recorder, on_overrun: OnOverrun) -> None:
         self._recorder = recorder
         self._on_overrun: OnOverrun = on_overrun
         self._token = trio.lowlevel.current_trio_token()
         self._loop_thread = threading.get_ident()
         # A thread sleeps in real time. In virtual time, where hours pass in a moment and a simulation has many
-        # conductors and one course of events, it could only be late or do harm: there is none.
-        self._of_use = keeps_real_time(trio.lowlevel.current_clock())
+        # conductors and one course of events, it could only be late or do harm: there is none. Nor is there one
+        # beside a boot clock that a test controls, which need not bear to be read from a thread.
+        self._of_use = clocks.keep_real_time()
         self._thread: threading.Thread | None = None
         self._ended = trio.Event()
         # Set when there is something new to look at: a term, or that it is time to end.
