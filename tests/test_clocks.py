@@ -69,6 +69,13 @@ async def test_now_reads_both_clocks(autojump_clock: MockClock) -> None:
     assert clocks.now() == Instant(trio=4.0, boot=7000.0)
 
 
+async def test_the_machines_clocks_keep_real_time_and_those_of_a_simulation_do_not() -> None:
+    clock = trio.lowlevel.current_clock()
+    assert Clocks(clock, boot_time).keep_real_time()
+    assert not Clocks(clock, lambda: 0.0).keep_real_time()
+    assert not any(Clocks(MockClock(rate), boot_time).keep_real_time() for rate in (0.0, 0.1, 10.0, 1000.0))
+
+
 async def test_what_remains_shrinks_with_trios_clock(autojump_clock: MockClock) -> None:
     clocks = Clocks(autojump_clock, Suspendable(7000.0))
     deadline = clocks.now().after(10)

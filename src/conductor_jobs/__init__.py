@@ -14,6 +14,7 @@ above it:
     stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
+    stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
     store_calls, heartbeats, election
                             one bounded store call; signs of life; the lease task: campaign, hold, lose, release
     runners                 the registry, and what a runner is given and returns

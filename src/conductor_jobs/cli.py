@@ -26,6 +26,7 @@ from .runtime import Runtime
 from .signals import EXIT_CANCELLED
 from .stderr import tell
 from .terminal import person_line
+from .watchdog import EXIT_OVERRUN
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -35,7 +36,10 @@ F = Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 1 failed while running, 2 bad input, 130 cancelled."""
+    """Run the command and return its exit code: 0, 1 failed while running, 2 bad input, 130 cancelled.
+
+    With --exit-on-overrun the process may also end by itself, with 70.
+    """
     try:
         return _command.main(arguments, prog_name="conductor-jobs", standalone_mode=False) or EXIT_OK
     except click.ClickException as error:
@@ -89,9 +93,14 @@ def _command() -> None:
 @_command.command("start")
 @click.argument("app", required=False, metavar="[APP]", shell_complete=_files)
 @click.option("--run-once", is_flag=True, help="learn who leads, have one tick, stop")
+@click.option(
+    "--exit-on-overrun",
+    is_flag=True,
+    help=f"end at once, with exit code {EXIT_OVERRUN}, when a job is still at work after its lease has run out",
+)
 @click.option("--quiet", is_flag=True, help="do not print the journal")
 @_settings_as_flags
-def _start(app: str | None, run_once: bool, quiet: bool, **flags: str | None) -> int:
+def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, **flags: str | None) -> int:
     """Run the jobs of APP until SIGTERM or SIGINT, which drains; a second signal cancels.
 
     APP is package.module:name or file.py:name: a TimedJobs, a function that returns one, or an async context manager
@@ -102,7 +111,13 @@ def _start(app: str | None, run_once: bool, quiet: bool, **flags: str | None) ->
     loaded = TimedJobs() if app is None else load_app(app)
     printer = None if quiet else _printer()
     try:
-        runtime = Runtime(loaded, config, printer, lambda conductor, store: _introduce(config, conductor, store))
+        runtime = Runtime(
+            loaded,
+            config,
+            printer,
+            lambda conductor, store: _introduce(config, conductor, store),
+            "exit" if exit_on_overrun else "report",
+        )
         succeeded = trio.run(lambda: runtime.run(once=run_once))
     except BaseException as error:
         if not isinstance(sole_exception(error), SystemExit):

@@ -59,6 +59,13 @@ class Clocks:
     def __init__(self, trio_clock: trio.abc.Clock, boot_clock: Callable[[], float]) -> None:
         self._trio_time = trio_clock.current_time
         self._boot_time = boot_clock
+        self._trio_sleep_time = trio_clock.deadline_to_sleep_time
+
+    def keep_real_time(self) -> bool:
+        """Return whether a second is a second on both: simulations and tests bring clocks of their own."""
+        # Asked for a long time, so that it matters little how long the asking itself is held up.
+        sleep_time = self._trio_sleep_time(self._trio_time() + 1000.0)
+        return self._boot_time is boot_time and round(sleep_time, -3) == 1000.0
 
     def now(self) -> Instant:
         """Read both clocks."""

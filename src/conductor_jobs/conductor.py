@@ -17,6 +17,7 @@ from .execution import TickResult
 from .failures import sole_exception
 from .journal import Journal, Recorder
 from .journal_files import JournalFiles
+from .journal_format import safe_repr
 from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node, is_lease_store
 from .runners import TickTrigger, TimedJobs
@@ -24,8 +25,9 @@ from .seconds import checked_seconds
 from .signals import run_until_signalled
 from .status import ConductorStatus, status_of
 from .supervisor import Phase, Plan, Supervisor
-from .term import Term
+from .term import Named, Term
 from .timing import LeaseTiming
+from .watchdog import OnOverrun
 
 _running: Final[set[tuple[int, Hashable, str]]] = set()
 _running_lock: Final = threading.Lock()
@@ -50,6 +52,7 @@ class Conductor:
         autostart: bool = True,
         drain_timeout: float = 20.0,
         renew_failure_threshold: int = 2,
+        on_overrun: OnOverrun = "report",
         wall_clock: Callable[[], float] = time.time,
         boot_clock: Callable[[], float] = boot_time,
     ) -> None:
@@ -60,8 +63,11 @@ class Conductor:
         entry; `log_dir` is a folder for journal files; both may be given, or neither. `journal_sync="tick"` has
         the disk confirm the files after each tick. `resources` is handed to every runner untouched. Without
         `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
-        `renew_failure_threshold`: how many failed store calls in a row count as degraded. `wall_clock` returns unix
-        seconds for the journal; `boot_clock` returns seconds on a clock that goes on during suspend.
+        `renew_failure_threshold`: how many failed store calls in a row count as degraded. `on_overrun`: what is done
+        about work that is still at work a tenth of a second after its lease has run out: "report" tells stderr, the
+        journal and `status()`; "exit" tells, for a second at the most, and ends the process at once, with exit code
+        70, nothing of it being cleaned up. `wall_clock` returns unix seconds for the journal; `boot_clock` returns
+        seconds on a clock that goes on during suspend; one of your own is for tests, and work is not watched then.
 
         Raises ValueError or TypeError, naming the argument.
         """
@@ -84,6 +90,7 @@ class Conductor:
             "renew_failure_threshold must be a positive integer",
             renew_failure_threshold,
         )
+        _require(on_overrun in ("report", "exit"), "on_overrun must be 'report' or 'exit'", on_overrun)
         self.jobs = jobs
         self._store = store
         self._lease_name = lease_name
@@ -96,6 +103,7 @@ class Conductor:
         self._autostart = autostart
         self._drain_timeout = checked_seconds("Conductor drain_timeout", drain_timeout, zero_allowed=True)
         self._renew_failure_threshold = renew_failure_threshold
+        self._on_overrun: OnOverrun = on_overrun
         self._boot_clock = boot_clock
         self._recorder = Recorder(wall_clock)
         self._leadership = Leadership()
@@ -230,7 +238,7 @@ class Conductor:
         if live is None or supervisor.stopping:
             await trio.lowlevel.checkpoint()
             return "skipped_not_leader"
-        with live.work() as scope:
+        with live.work(_named("run_as_leader", work)) as scope:
             await work(live.term)
         if scope.cancelled_caught:
             raise LeaseLost(f"term {live.term.number} ended with the work in flight: {live.term.over}")
@@ -252,7 +260,7 @@ class Conductor:
                 return
             live = supervisor.election.live_scope
             if live is not None and live.term is term and not supervisor.stopping:
-                with live.work(service=True):
+                with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
 
     def status(self) -> ConductorStatus:
@@ -299,6 +307,7 @@ class Conductor:
             files=files,
             sync_each_tick=self._sync_each_tick,
             boot_clock=self._boot_clock,
+            on_overrun=self._on_overrun,
         )
 
     @contextmanager
@@ -317,6 +326,10 @@ class Conductor:
         finally:
             with _running_lock:
                 _running.discard(entry)
+
+
+def _named(method: str, work: object) -> Named:
+    return Named(f"{method}({getattr(work, '__qualname__', None) or safe_repr(work)})")
 
 
 def _require(holds: bool, rule: str, value: object, error: type[Exception] = ValueError) -> None:

@@ -9,6 +9,7 @@ that is renewed until the last of its work has ended, and then released by whoev
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -46,7 +47,14 @@ class Candidate:
 class Election:
     """Who leads, as far as this node knows; `run` is the lease task."""
 
-    def __init__(self, candidate: Candidate, recorder: Recorder, leadership: Leadership) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        recorder: Recorder,
+        leadership: Leadership,
+        watch: Callable[[TermScope], None],
+    ) -> None:
+        self._watch = watch
         self._candidate = candidate
         self._recorder = recorder
         self._leadership = leadership
@@ -229,6 +237,7 @@ class Election:
 
     def _begin(self, scope: TermScope) -> None:
         self._scope = scope
+        self._watch(scope)
         self._leadership.term = scope.term
         self._journal("leader_started", result="leader")
         self.settled.set()
@@ -243,7 +252,7 @@ class Election:
         await scope.wait_idle()
         overrun = scope.overrun()
         if overrun:
-            self._journal("term_overrun", result="overrun", details={"overrun_ms": round(overrun * 1000)})
+            self._journal("term_overrun", result="ended", details={"overrun_ms": round(overrun * 1000)})
         self._scope = None
 
     def _journal(

@@ -1,7 +1,9 @@
 """One admitted tick, from its `tick_started` to its last entry: the gate, the runners one by one, the decision."""
 
+import functools
 import math
-from collections.abc import Coroutine, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Literal, Unpack, final
 
 import msgspec
@@ -77,6 +79,13 @@ class Tick:
         self._succeeded = 0
         self._failed = 0
         self._started_at = trio.current_time()
+        #: The worker thread in which a runner is at work now.
+        self.thread_id: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What the tick is at, in words: the runner that it began last."""
+        return f"runner {self._runners[self._begun - 1].name!r}" if self._begun else f"tick {self.batch_id}"
 
     async def execute(self) -> None:
         """Run the runners under the tick's term, or note for each that we do not lead; sets the result.
@@ -106,7 +115,7 @@ class Tick:
         self._finish("tick_interrupted", "interrupted", reason, details=self._outcome())
 
     async def _under_term(self, scope: TermScope) -> EndReason | None:
-        with scope.work():
+        with scope.work(self):
             await self._run_runners(scope.term)
         return scope.term.over
 
@@ -153,7 +162,7 @@ class Tick:
             with trio.CancelScope(deadline=deadline):
                 if runner.in_thread and not threads_inline.get():
                     outcome = await trio.to_thread.run_sync(
-                        runner.run, context, limiter=self._surroundings.thread_limiter
+                        self._noting_thread(runner.run), context, limiter=self._surroundings.thread_limiter
                     )
                 else:
                     outcome = await _call_interruptible(runner, context)
@@ -165,6 +174,18 @@ class Tick:
         if trio.current_time() >= deadline:
             raise TimeoutError(f"timed out after {runner.timeout:g} s")
         return _checked(outcome)
+
+    def _noting_thread(self, run: Callable[[TickContext], object]) -> Callable[[TickContext], object]:
+        # Trio names the function in its errors.
+        @functools.wraps(run, updated=())
+        def run_here(context: TickContext) -> object:
+            self.thread_id = threading.get_ident()
+            try:
+                return run(context)
+            finally:
+                self.thread_id = None
+
+        return run_here
 
     def _note_unsuccessful(self, runner: Runner, term: Term, failure: Exception | None, duration_ms: int) -> None:
         error = None if failure is None else error_text(failure)

@@ -4,6 +4,7 @@ The format of a line is the one of the system that this library began as: seven 
 alphabetical order, and then the details beside them.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -74,7 +75,8 @@ class Recorder:
         self._wall_clock = wall_clock
         # Reentrant: the repr of a detail, or a finaliser, may log something of its own.
         self._lock = threading.RLock()
-        self._sequence = 0
+        # Counts in one step: the watchdog asks from a thread of its own.
+        self._sequence = itertools.count(1)
         self._stamped: tuple[int, str] = (-1, "")
 
     def attach(self, journals: Sequence[Journal]) -> None:
@@ -89,8 +91,7 @@ class Recorder:
 
     def next_batch_id(self) -> str:
         """Return `timed-jobs-<epoch milliseconds>-<sequence>`, the sequence counting from 1."""
-        self._sequence += 1
-        return f"timed-jobs-{int(self._wall_clock() * 1000)}-{self._sequence}"
+        return f"timed-jobs-{int(self._wall_clock() * 1000)}-{next(self._sequence)}"
 
     @trio.lowlevel.enable_ki_protection
     def add(self, runner: str, stage: str, batch_id: str, **fields: Unpack[EntryFields]) -> None:

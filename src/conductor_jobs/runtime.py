@@ -21,6 +21,7 @@ from .journal_files import make_folder
 from .lease import LeaseStore
 from .signals import run_until_signalled
 from .stores import open_store
+from .watchdog import OnOverrun
 
 
 @final
@@ -28,12 +29,18 @@ class Runtime:
     """One start of an APP under a configuration. `announce` is told the conductor just before it runs."""
 
     def __init__(
-        self, app: App, config: Config, journal: Journal | None, announce: Callable[[Conductor, LeaseStore], None]
+        self,
+        app: App,
+        config: Config,
+        journal: Journal | None,
+        announce: Callable[[Conductor, LeaseStore], None],
+        on_overrun: OnOverrun = "report",
     ) -> None:
         self._app = app
         self._config = config
         self._journal = journal
         self._announce = announce
+        self._on_overrun: OnOverrun = on_overrun
         # Around APP as a whole: a nursery that APP opens outlives its opening.
         self._everything = trio.CancelScope()
         self._app_opens = False
@@ -81,6 +88,7 @@ class Runtime:
             resources=resources,
             autostart=autostart,
             renew_failure_threshold=config["renew_failure_threshold"],
+            on_overrun=self._on_overrun,
         )
         self._announce(conductor, store)
         return conductor

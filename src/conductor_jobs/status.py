@@ -7,6 +7,7 @@ import msgspec
 from .execution import TickResult
 from .lease import Node
 from .supervisor import Phase, Supervisor
+from .watchdog import Overrun
 
 
 @final
@@ -17,7 +18,8 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     which our own work may go on, None unless we lead. `degraded`: as many store calls in a row have failed as
     the threshold allows. `started`: `run` is running. `stopping`: a stop was requested. `batch_in_flight`: the batch
     id of the tick at work. `last_tick`: the latest that ended in this run. `missed_interval_count`: instants of the
-    grid that went by unused. `entries_lost`: journal entries the disk did not take.
+    grid that went by unused. `entries_lost`: journal entries the disk did not take. `overruns`: leader's work
+    that was found at work after its lease had run out, and still is.
     """
 
     node: Node
@@ -34,6 +36,7 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     last_tick: TickResult | None = None
     missed_interval_count: int = 0
     entries_lost: int = 0
+    overruns: tuple[Overrun, ...] = ()
 
 
 def status_of(
@@ -61,4 +64,5 @@ def status_of(
         missed_interval_count=ticks.missed_interval_count,
         runners=runners,
         entries_lost=0 if files is None else files.entries_lost,
+        overruns=supervisor.watchdog.overruns,
     )

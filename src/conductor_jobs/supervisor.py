@@ -5,7 +5,7 @@
         lease nursery         lease task, heartbeats
           work nursery        tick task, interval timer; its body waits for the stop and drains
         (here no work is left, and the renewer has been joined)
-        release, last heartbeat, `stopped`, journal closed
+        release, last heartbeat, `stopped`, watchdog joined, journal closed
 
 The nesting is the guarantee: the renewer outlives the work (I8) and the release comes after both (I7) however the
 work ends, by a drain, by an error of ours or by a KeyboardInterrupt. All of it runs in child tasks that are
@@ -35,6 +35,7 @@ from .runners import TimedJobs
 from .term import EndReason
 from .ticks import TickGroup
 from .timing import LeaseTiming
+from .watchdog import OnOverrun, Watchdog
 
 
 class Phase(enum.Enum):
@@ -63,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     files: JournalFiles | None
     sync_each_tick: bool
     boot_clock: Callable[[], float]
+    on_overrun: OnOverrun
 
 
 @final
@@ -84,7 +86,8 @@ class Supervisor:
         clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
-        self.election: Election = Election(candidate, recorder, leadership)
+        self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
+        self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
         surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1))
         self.ticks: TickGroup = TickGroup(
             plan.jobs, surroundings, lambda: self.election.live_scope, lambda: self.stopping
@@ -138,6 +141,7 @@ class Supervisor:
                 self._open_journals()
                 await self._lead_and_work(started)
             finally:
+                await self.watchdog.stop()
                 self.phase = Phase.ENDED
                 self._close_journals()
                 self._ended.set()

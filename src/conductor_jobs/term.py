@@ -9,8 +9,9 @@ is allowed to run, and so nothing that has to notice a lost lease.
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, final
+from typing import Literal, Protocol, final
 
+import msgspec
 import trio
 from trio_util import AsyncValue
 
@@ -63,6 +64,49 @@ class Term:
             raise LeaseLost(f"term {self.number} of lease {self.lease_name!r} is over: {reason}")
 
 
+class Doing(Protocol):
+    """What a piece of work is doing, for whoever reports it; read from another thread at any moment."""
+
+    @property
+    def label(self) -> str:
+        """The work in words."""
+        ...
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread that is at work, None while it is a task on the loop."""
+        ...
+
+
+@final
+class Named(msgspec.Struct, frozen=True):
+    """Work of which no more is known than what it is called; on the loop."""
+
+    label: str
+    thread_id: int | None = None
+
+
+_NAMELESS = Named("work")
+
+
+@final
+class Work(msgspec.Struct, frozen=True, eq=False):
+    """One piece of leader's work: the scope it runs in, the task that opened that, and what it is doing."""
+
+    scope: trio.CancelScope
+    task: trio.lowlevel.Task
+    doing: Doing
+    service: bool
+
+    def tasks(self) -> list[trio.lowlevel.Task]:
+        """Return the work's task, and below it those that were started in the work."""
+        found = [self.task]
+        for task in found:
+            children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+            found += [child for child in children if self.scope in child.context.get(_inside, ())]
+        return found
+
+
 @final
 class TermScope:
     """The engine's side of a term: the cancel scopes of its work, under one moving deadline."""
@@ -71,8 +115,7 @@ class TermScope:
         self.term = term
         self._clocks = clocks
         self._margin = margin
-        self._works: dict[trio.CancelScope, trio.lowlevel.Task] = {}
-        self._services: set[trio.CancelScope] = set()
+        self._works: dict[trio.CancelScope, Work] = {}
         self._at_work = AsyncValue(0)
 
     @property
@@ -99,21 +142,21 @@ class TermScope:
 
     def end_services(self) -> None:
         """Cancel the work that lasts for the whole term: a drain would wait for it in vain."""
-        for scope in self._services:
-            scope.cancel()
+        for work in self.works:
+            if work.service:
+                work.scope.cancel()
 
     @contextmanager
-    def work(self, *, service: bool = False) -> Generator[trio.CancelScope, None, None]:
+    def work(self, doing: Doing = _NAMELESS, *, service: bool = False) -> Generator[trio.CancelScope, None, None]:
         """Open a cancel scope for a piece of leader's work in the current task; the term counts it until it ends.
 
-        `service`: it is meant to last for the whole term, so that a drain cancels it at once.
+        `doing` is what the watchdog calls it. `service`: it is meant to last for the whole term, so that a drain
+        cancels it at once.
         """
         scope = trio.CancelScope(deadline=self.deadline.trio)
         if self.term.over:
             scope.cancel()
-        self._works[scope] = trio.lowlevel.current_task()
-        if service:
-            self._services.add(scope)
+        self._works[scope] = Work(scope, trio.lowlevel.current_task(), doing, service)
         self._at_work.value = len(self._works)
         inside = _inside.set((*_inside.get(), scope))
         try:
@@ -122,12 +165,11 @@ class TermScope:
         finally:
             _inside.reset(inside)
             del self._works[scope]
-            self._services.discard(scope)
             self._at_work.value = len(self._works)
 
     def contains(self, task: trio.lowlevel.Task) -> bool:
         """Return whether a task is part of the term's work: runs it, or was started by it and descends from it."""
-        workers = {self._works[scope] for scope in task.context.get(_inside, ()) if scope in self._works}
+        workers = {self._works[scope].task for scope in task.context.get(_inside, ()) if scope in self._works}
         if workers and _is_trios_own(task.parent_nursery):
             # A thread of the work calls in through a token, in a system task of Trio's.
             return True
@@ -135,6 +177,11 @@ class TermScope:
         while workers and above is not None and above not in workers:
             above = None if above.parent_nursery is None else above.parent_nursery.parent_task
         return bool(workers) and above is not None
+
+    @property
+    def works(self) -> list[Work]:
+        """The work of the term that is left; from any thread."""
+        return list(self._works.values())
 
     @property
     def is_idle(self) -> bool:
@@ -145,9 +192,13 @@ class TermScope:
         """Wait until no work of the term is left, threads included. Cancelling stops the waiting only."""
         await self._at_work.wait_value(lambda count: count == 0)
 
+    def honoured_for(self) -> float:
+        """Return the seconds for which the store honours the lease unless it is renewed; negative once it may not."""
+        return self._clocks.remaining(self.deadline.after(self._margin))
+
     def overrun(self) -> float:
         """Return the seconds for which the store has not honoured the lease any more, 0.0 while it does."""
-        return max(0.0, -self._clocks.remaining(self.deadline.after(self._margin)))
+        return max(0.0, -self.honoured_for())
 
 
 def _is_trios_own(nursery: trio.Nursery | None) -> bool:

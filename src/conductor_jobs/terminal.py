@@ -9,7 +9,7 @@ from .journal_format import safe_repr
 
 _RUNNER_WIDTH = 24
 _STAGE_WIDTH = 20
-_BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "overrun", "missed"})
+_BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "missed"})
 # What every runner's start repeats, and a person knows.
 _SAME = frozenset({"controller_id", "host", "max_messages_per_tick", "max_tasks_per_tick", "settle_delay_ms"})
 _CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "cancelled"})
@@ -32,7 +32,7 @@ def person_line(entry: JournalEntry) -> str:
 
 
 def _coloured(words: str, entry: JournalEntry) -> str:
-    if entry.result in _BAD_RESULTS:
+    if entry.result in _BAD_RESULTS or entry.stage == "term_overrun":
         return click.style(words, fg="red", bold=True)
     if entry.result in _CUT_SHORT:
         return click.style(words, fg="yellow")
