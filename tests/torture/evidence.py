@@ -74,6 +74,7 @@ class Folder:
         self._lives.mkdir()
         self.journal.mkdir()
         self.effects.touch()
+        self._deeds.touch()
         self._setup.write_bytes(msgspec.json.encode(setup))
 
     def setup(self) -> Setup:

@@ -4,15 +4,16 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import itemgetter
 from typing import final
 
 import msgspec
 import trio
 
-from conductor_jobs import read_journal
+from conductor_jobs import JournalEntry, read_journal
 from conductor_jobs.clocks import boot_time
+from conductor_jobs.journal import LEASE
 from conductor_jobs.journal_format import encode_line
 from conductor_jobs.testing.effects import Effect, judge_effects
 from conductor_jobs.violations import Violation
@@ -22,9 +23,10 @@ from .evidence import Deed, DeedKind, EffectsReader, Folder, Setup
 from .faults import Fault, Round
 from .judging import judge, judge_deeds
 
-# Shown around a violation: so many effects before and after, and the journal of so many seconds.
+# Shown before and after a violation: so many effects, and so many seconds of the journals.
 _EFFECTS_AROUND = 8
-_SECONDS_AROUND = 0.5
+_LEASE_AROUND = 5.0
+_TICKS_AROUND = 0.5
 
 
 @final
@@ -121,12 +123,13 @@ def around(folder: Folder, violation: Violation) -> Iterator[str]:
     place = bisect_left(effects, moment, key=itemgetter("at"))
     yield from map(str, effects[max(0, place - _EFFECTS_AROUND) : place + _EFFECTS_AROUND])
     unix = moment - boot_time() + time.time()
-    since, until = (
-        datetime.fromtimestamp(unix + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-        for seconds in (-_SECONDS_AROUND, _SECONDS_AROUND)
-    )
     for file in sorted(folder.journal.glob("*.jsonl")):
         for entry in read_journal(file):
-            # The ticks of standbys say nothing, and often.
-            if since <= entry.ts <= until and entry.result != "skipped_not_leader":
+            if _is_near(entry, unix):
                 yield f"{file.name}: {encode_line(entry).decode().rstrip()}"
+
+
+def _is_near(entry: JournalEntry, unix: float) -> bool:
+    away = abs(datetime.fromisoformat(entry.ts).timestamp() - unix)
+    # Who led is of interest for longer; the ticks of standbys say nothing, and often.
+    return away < (_LEASE_AROUND if entry.runner == LEASE else _TICKS_AROUND) and entry.result != "skipped_not_leader"
