@@ -46,6 +46,10 @@ def test_what_counts_is_the_first_effect_of_any_later_term() -> None:
     assert "a acted in term 1, though a later term had been at work since 2.000000" in violation
 
 
+def test_what_counts_is_a_later_terms_first_effect_and_not_its_last() -> None:
+    assert len(found(act(1, 1, "a"), act(2, 2, "b"), act(4, 2, "b"), act(5, 1, "a", turned_at=3))) == 1
+
+
 def test_a_term_of_two_lives_is_found() -> None:
     assert found(act(1, 1, "a"), act(2, 1, "b")) == ["2.000000: I3: term 1 belongs to a, and b acted in it"]
 

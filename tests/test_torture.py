@@ -21,9 +21,9 @@ from conductor_jobs.journal_format import encode_line
 from conductor_jobs.testing.effects import Effect
 
 from .torture.cluster import PATIENCE, ROOT, wait_until
-from .torture.evidence import Deed, DeedKind, EffectsReader, Folder, Hand, Setup
+from .torture.evidence import Deed, DeedKind, EffectsReader, Folder, Hand, Setup, effect_line
 from .torture.faults import KINDS, Fault, Round, plan
-from .torture.figures import figures
+from .torture.figures import Figure, figures
 from .torture.judging import judge, judge_deeds
 from .torture.torture import Torture, around
 
@@ -200,3 +200,25 @@ def test_what_was_noted_is_read_back_once(folder: Folder) -> None:
     assert effect == Effect(effect.at, 3, "n1.1", 1.5)
     Hand(folder.effects, "n2.1").act(4, "thread", 2.5)
     assert [effect.life for effect in reader.fresh()] == ["n2.1"]
+
+
+# The figures
+
+
+def test_what_failovers_handovers_and_stops_took_is_read_from_the_folder(folder: Folder) -> None:
+    n1, n2, n3 = (1, "n1.1"), (2, "n2.1"), (3, "n3.1")
+    for at, (term, life) in [(1.0, n1), (9.5, n1), (11.5, n2), (18.5, n2), (20.0, n2), (20.5, n3)]:
+        with folder.effects.open("ab") as file:
+            file.write(effect_line(Effect(at, term, life, at), "steady"))
+    folder.note(Deed(2, 1, "freeze", "n2.1", None))  # a standby
+    folder.note(Deed(10, 2, "kill", "n1.1", None))
+    folder.note(Deed(19, 3, "drain", "n2.1", None))
+    folder.note(Deed(20.25, 3, "ended", "n2.1", 0))
+    assert [figure.seconds for figure in figures(folder)] == [[1.5], [], [], [], [0.5], [1.25]]
+
+
+def test_a_figure_is_a_row_of_least_median_95th_percentile_and_most() -> None:
+    assert str(Figure("x", [float(n) for n in range(100, 0, -1)])).split() == [
+        *("x", "100", "1.000", "50.000", "95.000", "100.000"),
+    ]
+    assert str(Figure("x", [])).split() == ["x", "0"]

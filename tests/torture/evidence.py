@@ -105,10 +105,14 @@ class Hand:
 
     def act(self, term: int, by: str, turned_at: float) -> None:
         """Do an effect of a term, by a named piece of work whose loop had last turned at that moment."""
-        effect = msgspec.structs.asdict(Effect(boot_time(), term, self._life, turned_at))
-        line = msgspec.json.encode(effect | {"by": by})
-        assert len(line) < _EFFECT_SIZE
-        os.write(self._file, line.ljust(_EFFECT_SIZE - 1) + b"\n")
+        os.write(self._file, effect_line(Effect(boot_time(), term, self._life, turned_at), by))
+
+
+def effect_line(effect: Effect, by: str) -> bytes:
+    """Return an effect as a line of the file."""
+    line = msgspec.json.encode(msgspec.structs.asdict(effect) | {"by": by})
+    assert len(line) < _EFFECT_SIZE
+    return line.ljust(_EFFECT_SIZE - 1) + b"\n"
 
 
 @final
