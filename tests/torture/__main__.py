@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from conductor_jobs import LeaseTiming
 from conductor_jobs.violations import Violation
 
 from .broken import BROKEN
@@ -23,7 +24,10 @@ _SHOWN = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Torture, and print what was done, what it took, and every violation."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.folder is not None and options.folder.exists() and any(options.folder.iterdir()):
+        parser.error(f"argument --folder: must be empty, and {str(options.folder)!r} is not")
     setup = Setup(options.seed, options.nodes, options.ttl, options.broken)
     with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as scratch:
         folder = Folder(options.folder or Path(scratch) / "evidence")
@@ -44,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.torture", description=__doc__)
     parser.add_argument("--rounds", type=_at_least(1), default=20, help="20 by default, which take about a minute")
     parser.add_argument("--nodes", type=_at_least(2), default=3, help="processes that share the lease; 3 by default")
-    parser.add_argument("--ttl", type=float, default=1.0, help="seconds; 1.0 by default")
+    parser.add_argument("--ttl", type=_ttl, default=1.0, help="seconds; 1.0 by default")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="decides the faults")
     parser.add_argument("--folder", type=Path, help="keeps the evidence; otherwise none is kept")
     parser.add_argument("--broken", choices=sorted(BROKEN), help="torture an engine that must be found out")
@@ -58,6 +62,13 @@ def _at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _ttl(text: str) -> float:
+    try:
+        return LeaseTiming(float(text)).ttl
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _progress(number: int) -> None:
