@@ -1,0 +1,48 @@
+"""The command `conductor-jobs verify`: what it takes, prints and returns."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from .rules import NON_NEGATIVE
+from .stderr import tell
+from .verify import BadJournal, verify
+from .verify_report import report_lines
+
+_FINE, _VIOLATED, _BAD_INPUT = 0, 1, 2
+
+
+def _milliseconds(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+    milliseconds = NON_NEGATIVE.parse(text)
+    if milliseconds is None:
+        raise click.BadParameter(f"must be {NON_NEGATIVE.words}, not {text!r}.")
+    return int(milliseconds)
+
+
+@click.command("verify")
+@click.argument("paths", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.option(
+    "--max-clock-skew-ms",
+    default="0",
+    metavar=NON_NEGATIVE.metavar,
+    callback=_milliseconds,
+    help="by how much the clocks of two writers may differ: what lies closer together is no evidence  [0]",
+)
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
+def verify_command(paths: tuple[Path, ...], max_clock_skew_ms: int, as_json: bool) -> int:
+    """Judge the journals in DIR..., of one or several nodes: and say whether two leaders were ever at work.
+
+    DIR is a folder with *.jsonl files, or one such file. Exit code 0: no violation; 1: a violation; 2: bad input.
+    """
+    try:
+        report = verify(paths, max_clock_skew_ms)
+    except BadJournal as error:
+        tell(f"conductor-jobs: {error}")
+        return _BAD_INPUT
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        for line in report_lines(report):
+            click.echo(line)
+    return _VIOLATED if report.violation_count else _FINE
