@@ -9,13 +9,14 @@ import trio
 from trio.testing import MockClock
 
 from conductor_jobs import Conductor, LeaseTiming, Node, TickContext, TimedJobs
+from conductor_jobs.journal import FRAMEWORK, LEASE
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock
 
 from .support import NodeStore, make_jobs
 
-# A minute before midnight.
-START = 1775087940.0
+# Shortly before midnight: a tick is in flight then.
+START = 1775087938.0
 DAY, NEXT_DAY = "2026-04-01", "2026-04-02"
 Lines = list[dict[str, Any]]
 
@@ -90,10 +91,47 @@ def write_history(folder: Path, start: float = START) -> None:
 
 
 def read(folder: Path) -> dict[str, Lines]:
-    return {file.name: [json.loads(line) for line in file.open()] for file in sorted(folder.glob("*.jsonl"))}
+    return {
+        file.name: [json.loads(line) for line in file.read_bytes().splitlines()]
+        for file in sorted(folder.glob("*.jsonl"))
+    }
 
 
 def write(folder: Path, journals: dict[str, Lines]) -> None:
     for name, lines in journals.items():
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
         (folder / name).write_text(text)
+
+
+class Scribe:
+    """Writes lines by hand as one writer would; `at` in milliseconds after midnight."""
+
+    def __init__(self, lines: Lines, node_id: str, incarnation: str = "", host: str = "mini") -> None:
+        self._lines = lines
+        self._file = f"{node_id}.jsonl"
+        self.node_id = node_id
+        self.who = {
+            "host": host,
+            "incarnation": incarnation or f"run of {node_id}",
+            "lease_name": "conductor",
+            "node_id": node_id,
+            "pid": 7,
+        }
+
+    def begin(self, at: int = 0, stage: str = "started") -> None:
+        self.add(at, FRAMEWORK, stage, "b", **self.who)
+
+    def lead(self, at: int, term: int, stage: str = "leader_started", holder_id: str | None = None) -> None:
+        self.add(at, LEASE, stage, "b", lease_name="conductor", term=term, holder_id=holder_id or self.node_id)
+
+    def tick(self, at: int, batch_id: str, stage: str = "tick_started") -> None:
+        self.add(at, FRAMEWORK, stage, batch_id)
+
+    def run(self, at: int, batch_id: str, term: int, runner: str = "r") -> None:
+        self.add(at, runner, "runner_started", batch_id, term=term)
+
+    def add(self, at: int, runner: str, stage: str, batch_id: str, **details: object) -> None:
+        seconds, milliseconds = divmod(at, 1000)
+        ts = f"{DAY}T00:{seconds // 60:02}:{seconds % 60:02}.{milliseconds:03}Z"
+        keys = {"batch_id": batch_id, "duration_ms": None, "error": None, "result": None, "runner": runner}
+        self._lines.append({**keys, "stage": stage, "ts": ts, "file": self._file, **details})

@@ -151,18 +151,17 @@ class JournalAudit:
         if incarnation is None or node_id is None:
             return None
         writer = self._writers.get(incarnation)
+        if entry.stage == "started" and (writer is not None or incarnation in self._stopped):
+            self._report(where, "copy", f"{node_id} ({incarnation}) begins for the second time, as no run does")
+            return None
         if incarnation in self._stopped:
-            what = f"{node_id} ({incarnation}) goes on, which stopped ({self._stopped[incarnation]}): are these copies?"
-            self._report(where, "I14", what)
+            self._report(where, "I14", f"{node_id} ({incarnation}) goes on, but stopped ({self._stopped[incarnation]})")
             return None
         if writer is None:
             writer = self._new_writer(entry)
             self._writers[incarnation] = writer
             if entry.stage == "continued":
                 writer.forget(f"what it wrote before {where} is not here")
-        elif entry.stage == "started":
-            self._report(where, "copy", f"{writer.name} began already: a run of a conductor begins once")
-            return None
         elif writer is file.writer:
             # It wrote to another file meanwhile, or its first write to this one failed in part.
             writer.doubt, writer.doubt_at = "reopened", where

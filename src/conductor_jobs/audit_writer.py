@@ -220,6 +220,7 @@ class Writer:
 
     def _lease_released(self, where: str) -> None:
         self.ticks.must_be_over(where, "I7", f"{self.name} releases its lease")
+        self.ticks.forget()
         if self._term > 0:
             self._report(where, "I7", f"{self.name} releases its lease while its term {self._term} goes on")
         self._released = where
