@@ -22,7 +22,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lines]:
     return read(folder)
 
 
-def found(lines: Lines, stage: str, nth: int = 0, **values: object) -> int:
+def found(lines: Lines, stage: str, nth: int = 0, **values: str | int) -> int:
     """Return the place of the nth line of that stage with those values."""
     return [place for place, line in enumerate(lines) if line["stage"] == stage and values.items() <= line.items()][nth]
 
@@ -33,7 +33,7 @@ def judged(lines: Lines, max_clock_skew_ms: int = 0) -> AuditReport:
     keys = JournalEntry.__struct_fields__[:7]
     for number, line in enumerate(lines, start=1):
         details = {key: value for key, value in line.items() if key not in keys}
-        entry = JournalEntry(*(line[key] for key in keys), details)
+        entry = JournalEntry(**{key: line[key] for key in keys}, details=details)
         audit.take(line.get("file", "j"), entry, f"j:{number}")
     return audit.close()
 
@@ -73,8 +73,8 @@ def add(stage: str, before: str, **changes: object) -> Falsify:
     return falsify
 
 
-def drop(stage: str, **values: object) -> Falsify:
-    return lambda lines: lines.pop(found(lines, stage, **values))
+def drop(stage: str, **values: str) -> Falsify:
+    return lambda lines: lines.pop(found(lines, stage, 0, **values))
 
 
 def change(stage: str, nth: int = 0, **changes: object) -> Falsify:

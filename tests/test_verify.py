@@ -198,6 +198,16 @@ def test_only_a_terminal_gets_colours_and_no_text_of_a_journal_reaches_it_raw(lo
     assert b"\\x1b[2Jmini" in shown
 
 
+def test_a_reader_that_goes_away_changes_no_verdict(logs: Path) -> None:
+    command = [sys.executable, "-m", "conductor_jobs", "verify", "logs"]
+    with subprocess.Popen(command, cwd=logs.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
 def test_help_tells_of_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "conductor_jobs", "help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,5 +1,7 @@
 """The command `conductor-jobs verify`: what it takes, prints and returns."""
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -40,9 +42,13 @@ def verify_command(paths: tuple[Path, ...], max_clock_skew_ms: int, as_json: boo
     except BadJournal as error:
         tell(f"conductor-jobs: {error}")
         return _BAD_INPUT
-    if as_json:
-        click.echo(msgspec.json.encode(report))
-    else:
-        for line in report_lines(report):
-            click.echo(line)
+    _print(msgspec.json.encode(report).decode() if as_json else "\n".join(report_lines(report)))
     return _VIOLATED if report.violation_count else _FINE
+
+
+def _print(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        # A reader that has gone away, as `head` does, changes no verdict; nor may what is left for it, at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
