@@ -125,6 +125,13 @@ def test_a_file_that_is_met_twice_is_read_once_and_a_copy_is_refused(logs: Path,
     )
 
 
+def test_files_that_begin_with_the_same_rubbish_are_no_copies(logs: Path) -> None:
+    once = verify([logs])
+    for file in logs.iterdir():
+        file.write_bytes(b"\0\0\0\n" + file.read_bytes())
+    assert verify([logs]).run_count == once.run_count
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -21,6 +21,11 @@ class _JournalFile(msgspec.Struct, frozen=True):
     path: Path
     # What the report calls it: as short as it can be told from the others.
     name: str
+    first: LineFacts | None
+
+    @property
+    def begins(self) -> str:
+        return "" if self.first is None else self.first.ts
 
 
 def verify(paths: Sequence[Path], max_clock_skew_ms: int = 0) -> AuditReport:
@@ -32,8 +37,9 @@ def verify(paths: Sequence[Path], max_clock_skew_ms: int = 0) -> AuditReport:
     files = _named(_found(paths))
     _refuse_copies(files)
     audit = JournalAudit(max_clock_skew_ms)
+    history = merged(files, lambda file: _read(file, audit), lambda file: file.begins, lambda read: read[2].ts)
     try:
-        for file, number, line in merged(files, lambda file: _read(file, audit), _begins, lambda read: read[2].ts):
+        for file, number, line in history:
             audit.take(file.name, line, f"{file.name}:{number}")
     except OSError as error:
         raise _unreadable(Path(error.filename), error) from error
@@ -71,19 +77,25 @@ def _named(paths: Sequence[Path]) -> list[_JournalFile]:
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return [_JournalFile(path, name) for path, name in sorted(zip(paths, names, strict=True), key=lambda pair: pair[1])]
+    in_order = sorted(zip(names, paths, strict=True))
+    return [_JournalFile(path, name, _first_entry(path)) for name, path in in_order]
+
+
+def _first_entry(path: Path) -> LineFacts | None:
+    try:
+        return next((line for _, line in read_lines(path, decode_facts, lambda _: None)), None)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _refuse_copies(files: Iterable[_JournalFile]) -> None:
     # No two files begin alike: they begin with who writes, and when.
-    known: dict[int, _JournalFile] = {}
+    known: dict[tuple[object, ...], _JournalFile] = {}
     for file in files:
-        try:
-            with file.path.open("rb") as lines:
-                first = lines.readline()
-        except OSError as error:
-            raise _unreadable(file.path, error) from error
-        if first and (other := known.setdefault(hash(first), file)) is not file:
+        first = file.first
+        if first is None or type(first.incarnation) is not str:
+            continue
+        if (other := known.setdefault((first.incarnation, first.stage, first.ts), file)) is not file:
             raise BadJournal(f"{str(file.path)!r} begins like {str(other.path)!r}: give each journal once")
 
 
@@ -94,10 +106,6 @@ def _read(file: _JournalFile, audit: JournalAudit) -> Iterator[tuple[_JournalFil
     for number, line in read_lines(file.path, decode_facts, skip):
         yield file, number, line
     audit.end(file.name)
-
-
-def _begins(file: _JournalFile) -> str:
-    return next((line.ts for _, line in read_lines(file.path, decode_facts, lambda _: None)), "")
 
 
 def _nothing_to_judge(report: AuditReport, paths: Sequence[Path]) -> str:
