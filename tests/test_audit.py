@@ -1,18 +1,21 @@
 """The judge of journals: nothing to say of what real conductors wrote, and each rule once that is falsified."""
 
 import copy
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from conductor_jobs import JournalEntry, read_journal
 from conductor_jobs.audit import AuditReport, JournalAudit
-from conductor_jobs.journal import FRAMEWORK
+from conductor_jobs.journal import FRAMEWORK, LEASE
 
 from .journals import Lines, Scribe, read, write_history
 
 Falsify = Callable[[Lines], object]
+UNREADABLE = "this line cannot be read"
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,9 @@ def judged(lines: Lines, max_clock_skew_ms: int = 0) -> AuditReport:
     audit = JournalAudit(max_clock_skew_ms)
     keys = JournalEntry.__struct_fields__[:7]
     for number, line in enumerate(lines, start=1):
+        if line["stage"] == UNREADABLE:
+            audit.unreadable(line["file"], f"j:{number}", torn=False)
+            continue
         details = {key: value for key, value in line.items() if key not in keys}
         entry = JournalEntry(**{key: line[key] for key in keys}, details=details)
         audit.take(line.get("file", "j"), entry, f"j:{number}")
@@ -338,6 +344,111 @@ def test_after_lost_lines_only_what_begins_after_them_is_judged(history: dict[st
     assert any("since 5 of its entries were lost before j:" in sentence for sentence in judged(cut_lines).unjudged)
 
 
+def test_a_term_that_begins_within_another_a_release_and_a_stop_in_a_tick_are_told() -> None:
+    lines: Lines = []
+    alpha = Scribe(lines, "alpha")
+    alpha.begin()
+    alpha.lead(1, 1)
+    alpha.lead(2, 2)
+    alpha.tick(3, "a")
+    alpha.lead(4, 2, "leader_ended")
+    alpha.add(5, FRAMEWORK, "stopped", "b")
+    (within, stopped) = judged(lines).violations
+    assert (within.rule, within.what) == ("I3", "alpha (run of alpha) begins term 2 while its term 1 goes on")
+    assert (stopped.rule, stopped.what) == ("I14", "alpha (run of alpha) stopped with tick a in flight (j:4)")
+    lines[-1]["stage"], lines[-1]["runner"] = "lease_released", LEASE
+    (_, released) = judged(lines).violations
+    assert (released.rule, released.what) == (
+        "I7",
+        "alpha (run of alpha) releases its lease with tick a in flight (j:4)",
+    )
+
+
+def test_a_loss_that_is_owned_up_to_behind_a_torn_line_leaves_no_doubt_whose_the_next_lines_are() -> None:
+    lines: Lines = []
+    alpha = Scribe(lines, "alpha")
+    alpha.begin()
+    alpha.lead(1, 1)
+    alpha.tick(2, "a")
+    alpha.add(2, FRAMEWORK, UNREADABLE, "b")
+    alpha.add(3, FRAMEWORK, "journal_lost", "b", lost_entry_count=4)
+    alpha.tick(4, "b")
+    alpha.run(4, "b", 1)
+    report = judged(lines)
+    assert (report.violations, report.unjudged) == ([], [])
+    assert (report.writer_count, report.lost_entry_count) == (1, 4)
+    assert (report.unreadable_line_count, report.torn_line_count) == (1, 1)
+    # That start told the term: another cannot follow.
+    alpha.add(5, "r", "runner_completed", "b")
+    alpha.run(6, "b", 2, "s")
+    assert rules(judged(lines)) == {"I2"}
+
+
+def test_of_a_writer_whose_leader_started_is_lost_a_start_still_says_whose_its_term_is() -> None:
+    lines: Lines = []
+    alpha, beta = Scribe(lines, "alpha"), Scribe(lines, "beta")
+    alpha.begin()
+    alpha.lead(1, 1)
+    beta.begin(2, "continued")
+    beta.tick(3, "b")
+    beta.run(3, "b", 1)
+    (found_out,) = judged(lines).violations
+    assert found_out.what == (
+        "beta (run of beta) starts r under term 1, but term 1 belongs to alpha (run of alpha) (j:2)"
+    )
+
+
+def test_lines_whose_writer_is_in_doubt_are_judged_among_themselves_and_by_their_terms() -> None:
+    lines: Lines = []
+    alpha, beta = Scribe(lines, "alpha"), Scribe(lines, "beta")
+    alpha.begin()
+    alpha.add(1, FRAMEWORK, "stopped", "b")
+    alpha.add(2, FRAMEWORK, UNREADABLE, "b")
+    alpha.lead(3, 1)
+    alpha.tick(3, "a")
+    alpha.run(4, "a", 1)
+    beta.begin(4)
+    beta.lead(5, 2)
+    beta.tick(6, "b")
+    beta.run(6, "b", 2)
+    assert judged(lines).violations == []
+    alpha.add(7, "r", "step", "a")
+    alpha.add(7, "r", "step", "a")
+    assert rules(judged(lines)) == {"I2"}
+
+
+def test_a_loss_is_not_owned_up_to_by_a_writer_that_stopped() -> None:
+    lines: Lines = []
+    alpha = Scribe(lines, "alpha")
+    alpha.begin()
+    alpha.add(1, FRAMEWORK, "stopped", "b")
+    alpha.add(2, FRAMEWORK, UNREADABLE, "b")
+    alpha.add(3, FRAMEWORK, "journal_lost", "b", lost_entry_count=4)
+    assert judged(lines).violations == []
+
+
+def test_a_writer_whose_file_ends_unreadably_may_have_ended_anything_before_it_goes_on_in_another() -> None:
+    lines: Lines = []
+    alpha = Scribe(lines, "alpha")
+    alpha.begin()
+    alpha.lead(1, 1)
+    alpha.tick(2, "a")
+    alpha.run(3, "a", 1)
+    alpha.add(4, "r", UNREADABLE, "a")
+    alpha.begin(5, "continued")
+    alpha.tick(6, "b")
+    lines[-1]["file"] = lines[-2]["file"] = "the next day's"
+    report = judged(lines)
+    assert report.violations == []
+    alpha.tick(7, "a", "tick_completed")
+    lines[-1]["file"] = "the next day's"
+    report = judged(lines)
+    assert report.violations == []
+    assert report.unjudged == [
+        "1 lines of alpha (run of alpha), since not all that it wrote before j:6 is here in order"
+    ]
+
+
 @pytest.mark.parametrize("value", [None, "1", 1.0, True, [1], {"a": 1}, 0, -3, 10**30])
 @pytest.mark.parametrize("name", ["term", "lease_name", "holder_id", "node_id", "incarnation", "host", "pid"])
 def test_details_of_any_kind_are_taken(history: dict[str, Lines], name: str, value: object) -> None:
@@ -374,3 +485,30 @@ def test_entries_that_were_read_back_are_judged_as_they_are(tmp_path: Path) -> N
     for entry in read_journal(tmp_path / "2026-04-01.jsonl"):
         audit.take("j", entry, "j")
     assert audit.close().violations == []
+
+
+def test_what_is_remembered_does_not_grow_with_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conductor_jobs.audit._WRITERS_KEPT", 300)
+    monkeypatch.setattr("conductor_jobs.audit_terms._TERMS_KEPT", 300)
+
+    def peak(restarts: int) -> int:
+        audit, line = JournalAudit(), JournalEntry("b", None, None, None, "r", "worked", "2026-04-01T00:00:00.000Z")
+        tracemalloc.start()
+        for number in range(restarts):
+            lines: Lines = []
+            alpha = Scribe(lines, "alpha", f"{number}")
+            alpha.begin(number)
+            alpha.lead(number, number + 1)
+            alpha.tick(number, f"{number}")
+            alpha.run(number, f"{number}", number + 1)
+            alpha.add(number, FRAMEWORK, "stopped", "b")
+            for each in lines:
+                details = {key: each[key] for key in each.keys() - set(JournalEntry.__struct_fields__)}
+                changes = {key: each[key] for key in ("batch_id", "runner", "stage", "ts")}
+                audit.take("j", msgspec.structs.replace(line, **changes, details=details), f"j:{number}")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    # What is kept of the latest writers, terms and findings is full by then.
+    assert peak(1600) < 1.1 * peak(800)
