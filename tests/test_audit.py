@@ -512,4 +512,4 @@ def test_what_is_remembered_does_not_grow_with_the_lines(monkeypatch: pytest.Mon
         return most
 
     # What is kept of the latest writers, terms and findings is full by then.
-    assert peak(1600) < 1.1 * peak(800)
+    assert peak(4000) < 1.1 * peak(800)
