@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conductor_jobs import JournalEntry, read_journal
+from conductor_jobs.verify import verify
 
 from .processes import Started, elapsed_ms, started
 
@@ -65,10 +66,12 @@ ENDS = ("runner_cancelled", "tick_interrupted", "leader_ended")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Generator[Path, None, None]:
     for name, text in (("app.py", APP), ("writer.py", WRITER), ("busy.py", BUSY)):
         (tmp_path / name).write_text(text)
-    return tmp_path
+    yield tmp_path
+    # Whatever was done to the processes, the journal that they left shows no fault of theirs.
+    assert verify([tmp_path / ".conductor/logs/timed-jobs"]).violations == []
 
 
 @contextmanager

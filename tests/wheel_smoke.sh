@@ -12,6 +12,7 @@ def hello(ctx):
     ctx.log("hello", details={"term": ctx.term})
 PYTHON
 conductor-jobs start jobs.py:jobs --run-once | grep -q '"stage":"hello"'
+conductor-jobs verify .conductor/logs/timed-jobs | grep -q "No violation"
 python - <<'PYTHON'
 from conductor_jobs import read_journal
 

@@ -11,6 +11,8 @@ above it:
                             seconds; Trio's clock beside one that counts suspend; what a checker says
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
     journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
+    audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
+                            the judge of journals; which files it is given
     stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
@@ -26,8 +28,8 @@ above it:
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
-    printing, terminal, cli
-                            the command, and how it prints the journal
+    printing, terminal, verify_report, cli_verify, cli
+                            the command, and how it prints journals and verdicts
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

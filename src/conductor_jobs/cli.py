@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from ._version import __version__
 from .apps import App, BadApp, load_app, opened
+from .cli_verify import verify_command
 from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
 from .errors import Unusable
@@ -90,6 +91,9 @@ def _command() -> None:
     """Run timed jobs on one leader at a time."""
 
 
+_command.add_command(verify_command)
+
+
 @_command.command("start")
 @click.argument("app", required=False, metavar="[APP]", shell_complete=_files)
 @click.option("--run-once", is_flag=True, help="learn who leads, have one tick, stop")
@@ -162,7 +166,7 @@ def _help(context: click.Context) -> int:
     parent = context.parent
     assert parent is not None
     click.echo(_command.get_help(parent))
-    for command in (_start, _config):
+    for command in (_start, _config, verify_command):
         click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
     click.echo("\nVariables (a flag beats its variable):")
     for setting in SETTINGS:

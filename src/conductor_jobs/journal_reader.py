@@ -1,17 +1,17 @@
 """Reading journals back: every entry that is whole, and an account of what was not."""
 
-import heapq
-from collections.abc import Iterator
-from itertools import chain, groupby
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import final
+from typing import TypeVar, final
 
 import msgspec
 
 from .journal import JournalEntry
 from .journal_format import decode_line
+from .journal_merge import merged
 
-_OPEN_AT_ONCE = 100
+T = TypeVar("T")
 
 
 @final
@@ -41,26 +41,28 @@ class JournalReader:
             return
         files = sorted(self._path.glob("*.jsonl"), key=lambda file: file.name)
         for _, of_one_day in groupby(files, key=lambda file: file.name[:10]):
-            yield from self._merged(list(of_one_day))
-
-    def _merged(self, files: list[Path]) -> Iterator[JournalEntry]:
-        entries = map(self._read, files)
-        if len(files) > _OPEN_AT_ONCE:
-            # A standby that is restarted again and again leaves a file for each start, of a few lines.
-            return iter(sorted(chain.from_iterable(entries), key=_moment))
-        return heapq.merge(*entries, key=_moment)
+            yield from merged(list(of_one_day), self._read, _begins, _moment)
 
     def _read(self, file: Path) -> Iterator[JournalEntry]:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                # A writer that finds a torn line begins on a new one, so an empty line is no fault.
-                if line == b"\n":
-                    continue
-                try:
-                    yield decode_line(line)
-                except msgspec.DecodeError as error:
-                    torn = not line.endswith(b"\n")
-                    self.skipped.append(SkippedLine(file, number, str(error), torn))
+        for _, entry in read_lines(file, decode_line, self.skipped.append):
+            yield entry
+
+
+def read_lines(
+    file: Path, decode: Callable[[bytes], T], skip: Callable[[SkippedLine], object]
+) -> Iterator[tuple[int, T]]:
+    """Yield number and content of each line that `decode` takes; `skip` is told of each that it refuses."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            # A writer that finds a torn line begins on a new one, so an empty line is no fault.
+            if line == b"\n":
+                continue
+            try:
+                content = decode(line)
+            except msgspec.DecodeError as error:
+                skip(SkippedLine(file, number, str(error), torn=not line.endswith(b"\n")))
+            else:
+                yield number, content
 
 
 def read_journal(path: str | Path) -> JournalReader:
@@ -74,6 +76,10 @@ def read_journal(path: str | Path) -> JournalReader:
     if not where.exists():
         raise FileNotFoundError(f"no journal at {str(where)!r}")
     return JournalReader(where)
+
+
+def _begins(file: Path) -> str:
+    return next((entry.ts for _, entry in read_lines(file, decode_line, lambda _: None)), "")
 
 
 def _moment(entry: JournalEntry) -> str:

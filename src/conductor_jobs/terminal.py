@@ -17,16 +17,16 @@ _CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "c
 
 def person_line(entry: JournalEntry) -> str:
     """Return the entry as one line with colours; click takes them out where they are not wanted."""
-    runner, stage, result = (_one_line(text or "") for text in (entry.runner, entry.stage, entry.result))
+    runner, stage, result = (one_line(text or "") for text in (entry.runner, entry.stage, entry.result))
     words = f"{runner:<{_RUNNER_WIDTH}} {stage:<{_STAGE_WIDTH}} {result:<12}".rstrip()
     moment = datetime.fromisoformat(entry.ts).astimezone()
     line = f"{click.style(f'{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}', dim=True)} {_coloured(words, entry)}"
     if entry.duration_ms:
         line += f" {entry.duration_ms:g} ms"
     if entry.error is not None:
-        line += click.style(f" {_one_line(entry.error)}", fg="red")
+        line += click.style(f" {one_line(entry.error)}", fg="red")
     details = "".join(
-        f" {_one_line(name)}={_one_line(_shown(value))}" for name, value in entry.details.items() if name not in _SAME
+        f" {one_line(name)}={one_line(_shown(value))}" for name, value in entry.details.items() if name not in _SAME
     )
     return line + (click.style(details, dim=True) if details else "")
 
@@ -45,6 +45,6 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else safe_repr(value)
 
 
-def _one_line(text: str) -> str:
-    # A runner's text must not move the cursor or colour what follows.
+def one_line(text: str) -> str:
+    """Return the text with escapes for what is not printable: a runner's must not move the cursor or colour more."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
