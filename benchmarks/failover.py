@@ -2,12 +2,13 @@
 
     python -m benchmarks.failover [--json] [--brief]
 
-Simulated: three nodes with the default timing (a lease of 30 s) on virtual time, the crash or the stop at a random moment, a
-store that answers within 10 ms; once with a store that tells its standbys of a release and once with one that is polled.
-Real: two processes of the command on one SQLite file and a lease of 2 s; the leader is killed with SIGKILL or told
-to stop with SIGTERM at a random moment. A clean handover is counted from the request to stop, with no tick in flight.
-The time ends when the next node leads: in the simulation when its term begins, for processes by its `leader_started`.
-`two at once`: runs in which the old leader still had a term when the new one's began; there must be none.
+Simulated: three nodes with the default timing (a lease of 30 s) on virtual time, the crash or the stop at a random
+moment, a store that answers within 10 ms; once with a store that tells its standbys of a release and once with one that
+is polled. Real: two processes of the command on one SQLite file and a lease of 2 s; the leader is killed with SIGKILL
+or told to stop with SIGTERM at a random moment. A clean handover is counted from the request to stop, with no tick in
+flight. The time ends when the next node leads: in the simulation when its term begins, for processes by the time stamp
+of its `leader_started`. `two at once`: runs in which the old leader still had a term when the new one's began; there
+must be none.
 """
 
 import random

@@ -54,7 +54,10 @@ async def _measure(folder: Path, runners: int, seconds: float) -> list[Cell]:
     async with trio.open_nursery() as nursery:
         await nursery.start(conductor.run)
         nursery.start_soon(_wake_often, late)
-        await (run_flat_out(tick, seconds) if runners else trio.sleep(seconds))
+        if runners:
+            await run_flat_out(tick, seconds)
+        else:
+            await trio.sleep(seconds)
         conductor.request_stop()
         nursery.cancel_scope.cancel()
     gaps = [(b - a - TIMING.renew_interval) * 1000 for a, b in itertools.pairwise(store.asked_at)]

@@ -3,8 +3,9 @@
     python -m benchmarks.idle [--json] [--brief] [--seconds SECONDS]
 
 Both are processes of their own, with the default interval of ten seconds, one no-op runner and a journal. They are
-measured over the same real seconds, after their start: CPU time of the process (all threads, user and system), how often it gave up the
-processor (`ru_nvcsw`: each wake-up of any thread ends in one), how often Trio's loop turned, and its calls of the store.
+measured over the same real seconds, after their start: CPU time of the process (all threads, user and system), how
+often a thread of it gave up the processor (`ru_nvcsw`: each wake-up ends in one), how often Trio's loop turned, and its
+calls of the store.
 """
 
 import tempfile
@@ -30,7 +31,14 @@ def tables(*, brief: bool, seconds: float | None = None) -> list[Table]:
         per_second = [node[key] / node["seconds"] for key in ("switches", "turns")]
         calls = node["calls"] / node["seconds"] * HOUR
         rows.append([node["leadership"], 100 * share, share * HOUR, *per_second, calls])
-    columns = ["node", "% of a core", "CPU s an hour", "wake-ups a second", "loop turns a second", "store calls an hour"]
+    columns = [
+        "node",
+        "% of a core",
+        "CPU s an hour",
+        "wake-ups a second",
+        "loop turns a second",
+        "store calls an hour",
+    ]
     return [Table(f"An idle node, over {seconds:g} s", columns, rows)]
 
 

@@ -39,6 +39,7 @@ DETAILS: Mapping[str, Mapping[str, Any] | None] = {
     "a reserved key": {"stage": "mine"},
     "a lone surrogate": {"file": "name-\udcff"},
 }
+NOON = 43_200.0
 ROUNDS, REPEATS, SYNCS = 9, 2_000, 200
 BRIEF_ROUNDS, BRIEF_REPEATS, BRIEF_SYNCS = 1, 50, 5
 
@@ -56,7 +57,9 @@ def _entries(rounds: int, repeats: int) -> Table:
         files = _open_files(stack)
         contenders: dict[str, Callable[[], float]] = {}
         for kind, details in DETAILS.items():
-            entry = JournalEntry("timed-jobs-1-1", 3, None, "ok", "renewal.runner-1", "scan_window", _now(), details or {})
+            entry = JournalEntry(
+                "timed-jobs-1-1", 3, None, "ok", "renewal.runner-1", "scan_window", _now(), details or {}
+            )
             context = tick_context(runner="renewal.runner-1", journal=files)
             contenders[f"add {kind}"] = _timed(repeats, files.add, entry)
             contenders[f"log {kind}"] = _timed(repeats, context.log, "scan_window", result="ok", details=details)
@@ -98,7 +101,8 @@ def _lines() -> Table:
 
     async def run(folder: str) -> None:
         jobs = no_op_jobs(Case(100, "b", True, 0))
-        conductor = Conductor(jobs, store=MemoryLeaseStore(), log_dir=folder, autostart=False)
+        # A day that does not end in the middle.
+        conductor = Conductor(jobs, store=MemoryLeaseStore(), log_dir=folder, autostart=False, wall_clock=lambda: NOON)
         async with trio.open_nursery() as nursery:
             await nursery.start(conductor.run)
             await conductor.run_tick()

@@ -20,7 +20,7 @@ from conductor_jobs import __version__
 
 ROOT = Path(__file__).parent.parent
 Cell = str | float | None
-PACKAGES = ("trio", "msgspec", "trio-util", "click")
+PACKAGES = ("trio", "msgspec", "trio-util", "APScheduler", "schedule")
 
 
 @final
@@ -35,9 +35,13 @@ class Table(msgspec.Struct, frozen=True):
     def markdown(self) -> str:
         """Return the table as Markdown that is also readable as it stands."""
         grid = [list(self.columns), *([shown(cell) for cell in row] for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-        lines = ["| " + " | ".join(_aligned(cells, widths)) + " |" for cells in grid]
-        lines.insert(1, "| " + " | ".join(_rules(widths)) + " |")
+        widths = [max(2, *map(len, column)) for column in zip(*grid, strict=True)]
+        to_the_left = [all(isinstance(cell, str) for cell in column) for column in zip(*self.rows, strict=True)]
+        layout = list(zip(widths, to_the_left, strict=True))
+        lines = ["| " + " | ".join(_aligned(cells, layout)) + " |" for cells in grid]
+        lines.insert(
+            1, "| " + " | ".join("-" * width if left else "-" * (width - 1) + ":" for width, left in layout) + " |"
+        )
         return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else [])])
 
 
@@ -50,12 +54,8 @@ def shown(cell: Cell) -> str:
     return f"{cell:,.0f}" if isinstance(cell, int) or abs(cell) >= 100 else f"{cell:.3g}"
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]
-
-
-def _rules(widths: Sequence[int]) -> list[str]:
-    return ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+def _aligned(cells: Sequence[str], layout: Sequence[tuple[int, bool]]) -> list[str]:
+    return [cell.ljust(width) if left else cell.rjust(width) for cell, (width, left) in zip(cells, layout, strict=True)]
 
 
 def command(tables: Callable[..., list[Table]], *parameters: click.Parameter) -> click.Command:
@@ -135,13 +135,16 @@ def machine() -> Table:
         ["system", f"{platform.system()} {platform.release()}"],
         ["temporary folder", _file_system(Path(tempfile.gettempdir()))],
         ["Python", f"{platform.python_implementation()} {platform.python_version()}"],
-        ["packages", ", ".join([f"conductor-jobs {__version__}", *map(_with_version, PACKAGES)])],
+        ["packages", ", ".join([f"conductor-jobs {__version__}", *filter(None, map(_with_version, PACKAGES))])],
     ]
     return Table("Machine", ["what", "which"], rows)
 
 
 def _with_version(package: str) -> str:
-    return f"{package} {metadata.version(package)}"
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _processor() -> str:

@@ -5,9 +5,10 @@
 Runner: the bytes that registering 10,000 no-op runners takes, per runner, the name's own included; by tracemalloc,
 and by the growth of the process. Ticks: a conductor with one runner and a journal, ticks asked for one after the
 other; wall time runs ahead, so that a day and its file end every 10,000 ticks. Twenty samples are taken on the way, and
-the slope is that of a line through all but the first five: what a tick leaves behind. Tracemalloc slows everything down
-and so sees a tenth of the ticks, in another process. Import: fresh interpreters, each of which imports trio and then what
-the others add to it. Start: until a conductor leads, and until the command has printed that it leads. Medians.
+the slope is that of a line through all but the first five: what a tick leaves behind. Tracemalloc slows everything
+down and so sees a tenth of the ticks, in another process. Import: fresh interpreters, each of which imports trio and
+then what the others add to it. Start: until a conductor leads, and until the command has printed that it leads.
+Medians.
 """
 
 import statistics

@@ -1,6 +1,6 @@
 """One case of ours: a conductor over a lease store in memory, whole ticks of N no-op runners, one after the other.
 
-    python -m benchmarks.our_ticks N a|b 0|1 SECONDS [--sync] [--timeouts]
+python -m benchmarks.our_ticks N a|b 0|1 SECONDS [--sync] [--timeouts]
 """
 
 from pathlib import Path

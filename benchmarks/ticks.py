@@ -3,8 +3,8 @@
     python -m benchmarks.ticks [--json] [--brief]
     python -m benchmarks.ticks N a|b 0|1 SECONDS     one case of ours, one line of JSON
 
-Whole ticks of N no-op runners are asked for one after the other. Variant `a`: a runner returns a result; `b`: it logs an
-entry of its own besides. Every case runs in an interpreter of its own, the cases of a row by turns in the same
+Whole ticks of N no-op runners are asked for one after the other. Variant `a`: a runner returns a result; `b`: it logs
+an entry of its own besides. Every case runs in an interpreter of its own, the cases of a row by turns in the same
 minutes; a ratio is the median of the ratios of runs that stood side by side, and is all that should be quoted. A run
 counts the lines of its journal and fails if one is missing.
 """
@@ -28,9 +28,9 @@ def tables(*, brief: bool) -> list[Table]:
     return [_throughput(sizes, brief=brief), _options(sizes[-3:], brief=brief)]
 
 
-def one_case(module: str, runners: int, variant: str, log: int, seconds: float, *options: str) -> float:
+def one_case(module: str, runners: int, variant: str, log: int, seconds: float, *, option: str | None = None) -> float:
     """Run a case in a fresh interpreter; return microseconds per execution. Raises RuntimeError if it went wrong."""
-    measured = run_module(f"benchmarks.{module}", runners, variant, log, seconds, *options)
+    measured = run_module(f"benchmarks.{module}", runners, variant, log, seconds, *([option] if option else []))
     if not measured["ok"] or measured["bad"]:
         raise RuntimeError(f"{module} lost lines or ticks: {measured}")
     return float(measured["us_run"])
@@ -61,8 +61,8 @@ def _options(sizes: tuple[int, ...], *, brief: bool) -> Table:
         taken = _by_turns(
             {
                 "plain": partial(one_case, "our_ticks", runners, "a", 1),
-                "timeouts": lambda seconds, n=runners: one_case("our_ticks", n, "a", 1, seconds, "--timeouts"),
-                "sync": lambda seconds, n=runners: one_case("our_ticks", n, "a", 1, seconds, "--sync"),
+                "timeouts": partial(one_case, "our_ticks", runners, "a", 1, option="--timeouts"),
+                "sync": partial(one_case, "our_ticks", runners, "a", 1, option="--sync"),
             },
             brief=brief,
         )
