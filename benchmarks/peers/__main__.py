@@ -26,7 +26,7 @@ from .plot import draw
 
 SIZES, BRIEF_SIZES = (1, 10, 100, 1_000), (10,)
 ROUNDS, BRIEF_ROUNDS = 5, 1
-SECONDS, BRIEF_SECONDS = 0.4, 0.02
+SECONDS, BRIEF_SECONDS = 0.4, 0.1
 OURS = "conductor-jobs, journal on"
 
 

@@ -27,5 +27,5 @@ def apscheduler4_folder(*, install: bool) -> Path | None:
     """Return the folder with APScheduler 4, or None if it is not there; `install` has pip put it there first."""
     if install and not APSCHEDULER4_FOLDER.is_dir():
         command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(APSCHEDULER4_FOLDER), APSCHEDULER4]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True)
     return APSCHEDULER4_FOLDER if APSCHEDULER4_FOLDER.is_dir() else None
