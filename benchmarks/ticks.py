@@ -1,80 +1,86 @@
-"""How long one runner's execution takes, whole ticks of N no-op runners asked for one after the other.
+"""What one execution of a runner costs, beside a bare Trio loop of the same durability.
 
-    python -m benchmarks.ticks [N] [a|b] [0|1] [SECONDS]
+    python -m benchmarks.ticks [--json] [--brief]
+    python -m benchmarks.ticks N a|b 0|1 SECONDS     one case of ours, one line of JSON
 
-`a`: each runner returns a result; `b`: each logs an entry of its own besides. `1`: journal on, in a temporary
-folder; `0`: off. Prints one line of JSON: `us_run` is microseconds per runner execution, `ok` says that every journal
-line was found, `bad` counts ticks that were not `scheduled`. Machines drift: compare only what ran side by side.
+Whole ticks of N no-op runners are asked for one after the other. Variant `a`: a runner returns a result; `b`: it logs
+an entry of its own besides. Every case runs in an interpreter of its own, the cases of a row by turns in the same
+minutes; a ratio is the median of the ratios of runs that stood side by side, and is all that should be quoted. A run
+counts the lines of its journal and fails if one is missing.
 """
 
-import json
+import statistics
 import sys
-import tempfile
-import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
-import trio
+from . import our_ticks
+from .measuring import Cell, Table, alternate, command, paired_ratio, run_module
 
-from conductor_jobs import Conductor, RunnerResult, TickContext, TimedJobs
-from conductor_jobs.stores.memory import MemoryLeaseStore
-
-FRAME = ("started", "leader_started", "stopping", "leader_ended", "lease_released", "stopped")
-
-
-async def returns(_: TickContext) -> RunnerResult:
-    """Do what variant `a` does."""
-    return RunnerResult(details={"projected_messages": 0})
+RUNNERS = (1, 10, 100, 1_000, 10_000)
+ROUNDS, SECONDS = 5, 0.4
+BRIEF_RUNNERS, BRIEF_ROUNDS, BRIEF_SECONDS = (10,), 1, 0.02
 
 
-async def logs(ctx: TickContext) -> RunnerResult:
-    """Do what variant `b` does."""
-    ctx.log("scan_window", result="ok", details={"cursor": "message:1"})
-    return RunnerResult(details={"projected_messages": 0})
+def tables(*, brief: bool) -> list[Table]:
+    """Measure ours and the bare loop."""
+    sizes = BRIEF_RUNNERS if brief else RUNNERS
+    return [_throughput(sizes, brief=brief), _options(sizes[-3:], brief=brief)]
 
 
-async def measure(runners: int, variant: str, log_dir: Path | None, seconds: float) -> dict[str, object]:
-    """Run ticks for about `seconds`, after a warm-up."""
-    jobs = TimedJobs(interval=5, max_tasks_per_tick=8, settle_delay=12)
-    for number in range(runners):
-        jobs.register_runner(f"renewal.runner-{number}", logs if variant == "b" else returns)
-    conductor = Conductor(jobs, store=MemoryLeaseStore(), log_dir=log_dir, autostart=False)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(conductor.run)
-        warm = await _ticks(conductor, min(0.5, seconds / 4))
-        began = time.perf_counter()
-        counted = await _ticks(conductor, seconds)
-        took = time.perf_counter() - began
-        conductor.request_stop()
-    lines = 0 if log_dir is None else sum(file.read_bytes().count(b"\n") for file in log_dir.iterdir())
-    ticks = warm[0] + counted[0]
-    expected = len(FRAME) + ticks * (2 + runners * (3 if variant == "b" else 2))
-    return {
-        "who": "ours",
-        "N": runners,
-        "variant": variant,
-        "us_run": took / (counted[0] * runners) * 1e6,
-        "lines": lines,
-        "ok": log_dir is None or lines == expected,
-        "bad": warm[1] + counted[1],
-    }
+def one_case(module: str, runners: int, variant: str, log: int, seconds: float, *, option: str | None = None) -> float:
+    """Run a case in a fresh interpreter; return microseconds per execution. Raises RuntimeError if it went wrong."""
+    measured = run_module(f"benchmarks.{module}", runners, variant, log, seconds, *([option] if option else []))
+    if not measured["ok"] or measured["bad"]:
+        raise RuntimeError(f"{module} lost lines or ticks: {measured}")
+    return float(measured["us_run"])
 
 
-async def _ticks(conductor: Conductor, seconds: float) -> tuple[int, int]:
-    end = time.perf_counter() + seconds
-    ticks = bad = 0
-    while time.perf_counter() < end:
-        bad += (await conductor.run_tick()).decision != "scheduled"
-        ticks += 1
-    return ticks, bad
+def _throughput(sizes: tuple[int, ...], *, brief: bool) -> Table:
+    rows: list[list[Cell]] = []
+    for variant in "b" if brief else "ab":
+        for runners in sizes:
+            taken = _by_turns(
+                {
+                    "ours": partial(one_case, "our_ticks", runners, variant, 1),
+                    "bare": partial(one_case, "bare_loop", runners, variant, 1),
+                    "ours, no journal": partial(one_case, "our_ticks", runners, variant, 0),
+                    "bare, no journal": partial(one_case, "bare_loop", runners, variant, 0),
+                },
+                brief=brief,
+            )
+            ratio = paired_ratio(taken, "ours", "bare")
+            rows.append([variant, runners, *map(statistics.median, taken.values()), ratio])
+    columns = ["variant", "N", "ours", "bare loop", "ours, no journal", "bare, no journal", "ours ÷ bare loop"]
+    return Table("Microseconds per runner execution, N runners a tick", columns, rows)
 
 
-def main() -> None:
-    """Read the arguments and print the measurement."""
-    runners, variant, log, seconds = [*sys.argv[1:], *("100", "a", "1", "1")[len(sys.argv) - 1 :]]
-    with tempfile.TemporaryDirectory() as folder:
-        log_dir = Path(folder) if log == "1" else None
-        print(json.dumps(trio.run(measure, int(runners), variant, log_dir, float(seconds))))
+def _options(sizes: tuple[int, ...], *, brief: bool) -> Table:
+    rows: list[list[Cell]] = []
+    for runners in sizes:
+        taken = _by_turns(
+            {
+                "plain": partial(one_case, "our_ticks", runners, "a", 1),
+                "timeouts": partial(one_case, "our_ticks", runners, "a", 1, option="--timeouts"),
+                "sync": partial(one_case, "our_ticks", runners, "a", 1, option="--sync"),
+            },
+            brief=brief,
+        )
+        added = [100 * (paired_ratio(taken, option, "plain") - 1) for option in ("timeouts", "sync")]
+        per_tick = (statistics.median(taken["sync"]) - statistics.median(taken["plain"])) * runners / 1000
+        rows.append([runners, statistics.median(taken["plain"]), *added, per_tick])
+    columns = ["N", "µs, plain", "timeouts on all: + %", 'journal_sync="tick": + %', "sync: + ms a tick"]
+    return Table("What two options add (variant a, journal on)", columns, rows)
 
+
+def _by_turns(cases: dict[str, Callable[[float], float]], *, brief: bool) -> dict[str, list[float]]:
+    seconds = BRIEF_SECONDS if brief else SECONDS
+    contenders = {name: partial(case, seconds) for name, case in cases.items()}
+    return alternate(contenders, BRIEF_ROUNDS if brief else ROUNDS)
+
+
+main = command(tables)
 
 if __name__ == "__main__":
-    main()
+    # Four arguments: whoever compares us with others runs one case at a time.
+    our_ticks.main() if sys.argv[1:2] and sys.argv[1].isdigit() else main()

@@ -1,5 +1,5 @@
 # What we use of trio-util, typed: the package ships no type marker.
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
@@ -16,3 +16,4 @@ def compose_values(
     *, _transform_: Callable[[Any], R] = ..., **value_map: AsyncValue[Any]
 ) -> AbstractContextManager[AsyncValue[R]]: ...
 async def wait_any(*functions: Callable[[], Awaitable[object]]) -> None: ...
+def periodic(period: float) -> AsyncGenerator[tuple[float, float | None]]: ...
