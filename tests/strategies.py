@@ -108,6 +108,26 @@ class Slippery(Exception):
     __repr__ = __str__
 
 
+class Closed(ExceptionGroup[Exception]):
+    """A group of exceptions that can neither be put in words nor parted."""
+
+    @property
+    def message(self) -> str:
+        raise RuntimeError("no message")
+
+    def split(self, *_: Any) -> Any:
+        raise RuntimeError("no parts")
+
+
+def deep_group(depth: int) -> Exception:
+    """Return a group in a group in a group."""
+    error: Exception = ValueError("deep down")
+    for _ in range(depth):
+        inside: list[Exception] = [error]
+        error = ExceptionGroup("down", inside)
+    return error
+
+
 _DUNDERS = ("__repr__", "__str__", "__format__", "__eq__", "__hash__", "__iter__", "__len__", "__bool__", "__getattr__")
 _ERRORS: tuple[Callable[[], Exception], ...] = (
     lambda: RuntimeError("\ud800"),
@@ -115,10 +135,6 @@ _ERRORS: tuple[Callable[[], Exception], ...] = (
     MemoryError,
     lambda: AttributeError("none"),
     Slippery,
-)
-_MAKERS: tuple[Callable[[type], Any], ...] = (
-    lambda kind: kind(),
-    lambda kind: kind.__new__(kind),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from conductor_jobs import Conductor, LeaseTiming, Node, TimedJobs, TimedJobsConfig
+from conductor_jobs import Conductor, Node, TimedJobs, TimedJobsConfig
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock, tick_context
 

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from conductor_jobs import JournalEntry, RunnerResult, TickContext, TimedJobs, read_journal
 
-from .strategies import Slippery, anything, fewer, mappings, raisers, texts
+from .strategies import Closed, Slippery, anything, deep_group, fewer, mappings, raisers, texts
 from .support import make_conductor
 
 KEYS = list(JournalEntry.__struct_fields__[:7])
@@ -134,12 +134,13 @@ def test_plain_details_come_back_as_they_were(details: dict[str, Any]) -> None:
 @fewer(by=2)
 @given(mappings)
 def test_no_detail_is_lost_or_takes_the_place_of_a_key(details: Any) -> None:
+    count = -1
+
     async def careless(ctx: TickContext) -> RunnerResult:
         nonlocal count
         count = len(dict(details))
         return RunnerResult(details=details)
 
-    count = -1
     entries = journal_of_one_tick({"careless": careless, "honest": honest})
     (end,) = [entry for entry in entries if entry.stage in ("runner_completed", "runner_failed")][:1]
     assert (end.stage == "runner_completed") == (count >= 0)
@@ -150,30 +151,10 @@ def test_no_detail_is_lost_or_takes_the_place_of_a_key(details: Any) -> None:
 # What is raised ------------------------------------------------------------------------------------------------------
 
 
-class Closed(ExceptionGroup[Exception]):
-    """A group that cannot be parted or looked into."""
-
-    @property
-    def message(self) -> str:
-        raise RuntimeError("no message")
-
-    def split(self, *_: Any) -> Any:
-        raise RuntimeError("no parts")
-
-    derive = split
-
-
-def deep_group(depth: int) -> Exception:
-    error: Exception = ValueError("deep down")
-    for _ in range(depth):
-        error = ExceptionGroup("down", [error])
-    return error
-
-
 errors = st.one_of(
     st.builds(Slippery),
     st.builds(ValueError, anything),
-    st.builds(lambda text: ValueError(text), texts),
+    st.builds(ValueError, texts),
     st.builds(lambda: Closed("x", [ValueError("y")])),
     st.builds(lambda: ExceptionGroup("both", [Slippery(), OSError(5, "\ud800")])),
     st.builds(deep_group, st.sampled_from([3, 600, 3000])),

@@ -1,10 +1,11 @@
-"""A lease store that answers anything: nobody leads without a valid confirmed grant, and `run` outlives it all (I1, I5).
+"""A lease store that answers anything: nobody leads without a valid grant, and `run` outlives it all (I1, I5).
 
 Every answer, exception and delay is drawn; the conductor and Trio are real, on virtual time.
 """
 
 import math
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,27 +17,12 @@ from trio.testing import MockClock
 from conductor_jobs import Holder, LeaseGrant, LeaseTiming, TickContext
 from conductor_jobs.errors import Unusable
 
-from .strategies import Slippery, anything, fewer, numbers
+from .strategies import Closed, Slippery, anything, deep_group, fewer, numbers
 from .support import make_conductor, make_jobs
 
 TIMING = LeaseTiming(ttl=6.0)
 DRAIN_TIMEOUT = 2.0
 US = "mini-main"
-
-
-class Refusing(ExceptionGroup[Exception]):
-    """A group that cannot be looked into."""
-
-    @property
-    def message(self) -> str:
-        raise RuntimeError("no message")
-
-
-def deep_group(depth: int) -> Exception:
-    error: Exception = OSError("unreachable")
-    for _ in range(depth):
-        error = ExceptionGroup("the store", [error])
-    return error
 
 
 _KINDS = (
@@ -46,7 +32,7 @@ _KINDS = (
 errors: st.SearchStrategy[Exception] = st.one_of(
     st.sampled_from(_KINDS).map(lambda kind: kind()),
     st.builds(lambda: ExceptionGroup("both", [OSError("one"), Unusable("two")])),
-    st.builds(lambda: Refusing("x", [OSError("one")])),
+    st.builds(lambda: Closed("x", [OSError("one")])),
     st.builds(deep_group, st.sampled_from([1, 50, 3000])),
 )
 #: What a store means to answer when all is well, most of the time; None stands for the right term.
@@ -71,7 +57,7 @@ class AnyStore:
         #: Of each grant that may be relied on: its term, and from when until when work may go on under it.
         self.trusted: list[tuple[int, float, float]] = []
 
-    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> Any:
         asked_at = trio.current_time()
         delay, answer = self._script[min(self._asked, len(self._script) - 1)]
         self._asked += 1
@@ -84,7 +70,7 @@ class AnyStore:
             return grant
         return answer_or_raise(answer)
 
-    async def release(self, lease_name: str, holder: Holder) -> bool:
+    async def release(self, lease_name: str, holder: Holder) -> Any:
         delay, answer = self._at_release
         await trio.sleep(delay)
         return answer_or_raise(answer)
@@ -161,7 +147,7 @@ def test_whatever_a_store_answers_nobody_leads_without_a_valid_grant_and_the_run
     worked = [term for _, term in acts]
     assert worked == sorted(worked), "a term went down"
     begun = [entry.details["term"] for entry in journal.all("leader_started")]
-    assert all(before < after for before, after in zip(begun, begun[1:], strict=False))
+    assert all(before < after for before, after in pairwise(begun))
     assert journal.stages().count("leader_started") == journal.stages().count("leader_ended")
     assert journal.stages()[-1:] in ([], ["stopped"])
 
@@ -175,7 +161,7 @@ def test_what_is_no_exception_goes_on_once_the_work_has_ended_and_the_release_wa
     class Deadly(AnyStore):
         released = False
 
-        async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+        async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> Any:
             grant = await super().acquire(lease_name, holder, ttl, term=term)
             if self._asked == at:
                 raise BaseExceptionGroup("both", [error(), OSError()]) if grouped else error()

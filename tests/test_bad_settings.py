@@ -113,7 +113,7 @@ def check_taken(config: Config, flags: dict[str, str], variables: dict[str, str]
 @example({"logs_dir": "~nobody-here/logs"}, {})
 @example({"store": "sqlite:///a\nshared_token_configured: false"}, {})
 @example({"store": "sqlite:///caf\udce9.db"}, {})
-@example({"public_api_base": "http://control\nrole: standby"}, {})
+@example({"public_api_base": "http://control/\nrole: standby"}, {})
 @example({"public_api_base": "http://user:word@control"}, {})
 def test_any_texts_are_taken_whole_or_refused_naming_field_value_and_rule(
     flags: dict[str, str], variables: dict[str, str]

@@ -132,9 +132,9 @@ class LeaseRules(RuleBasedStateMachine):
         return self._granted[name][-1][0] if self._granted[name] and self._now < self._until[name] else None
 
     def _ask(self, name: str, holder: Holder, ttl: float, *, term: int | None) -> LeaseGrant:
-        first, second = (
-            self._run.call(lambda store=store: store.acquire(name, holder, ttl, term=term)) for store in self._stores
-        )
+        memory, sqlite = self._stores
+        first: LeaseGrant = self._run.call(lambda: memory.acquire(name, holder, ttl, term=term))
+        second: LeaseGrant = self._run.call(lambda: sqlite.acquire(name, holder, ttl, term=term))
         for field in ("holder_id", "term", "is_leader", "operation", "expires_in"):
             assert getattr(first, field) == getattr(second, field), field
         # For display only: wall time is read twice.

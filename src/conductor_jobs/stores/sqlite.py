@@ -35,6 +35,7 @@ Abandoned = Callable[[], bool]
 _RETRY_PAUSE: Final = (0.005, 0.03)
 _LEASE_THREADS: Final = 4
 _NODE_THREADS: Final = 2
+_TERMS: Final = 2**63  # SQLite's integers end below it; only a hand gets there
 
 
 @final
@@ -44,8 +45,9 @@ class SQLiteLeaseStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Remember the file; it is made, with its folders, by the first call.
 
-        A file that is no database, that cannot be written, that belongs to another application or was made by
-        a newer conductor-jobs is not touched: the first call raises Unusable. Raises ValueError for a path that is empty or has a NUL in it.
+        A file that is no database, that cannot be written, that belongs to another application, was made by a newer
+        conductor-jobs or was altered by others is not touched: the first call raises Unusable, as does one that
+        finds a row that no conductor-jobs wrote. Raises ValueError for a path that is empty or has a NUL in it.
         """
         if not os.fspath(path) or "\0" in os.fspath(path):
             raise ValueError(f"SQLiteLeaseStore path must be the name of a file, not {os.fspath(path)!r}.")
@@ -101,6 +103,8 @@ class SQLiteLeaseStore:
             now, before = self._read(database, lease_name)
             barred = _is_barred(database, lease_name, holder)
             changed = records.acquire(before, holder, ttl, term, now, barred=barred)
+            if changed is not None and changed.term == _TERMS:
+                raise Unusable(f"database {str(self.path)!r} has no number left for the next term of {lease_name!r}.")
             if changed is not None:
                 _write(database, lease_name, changed)
             return records.answer(
@@ -185,8 +189,7 @@ def _why_not_ours(node_id: object, incarnation: object, term: object, ttl: objec
     for column, value, holds in (
         ("node_id", node_id, type(node_id) is str),
         ("incarnation", incarnation, type(incarnation) is str),
-        # There must be a number left for the term after it.
-        ("term", term, type(term) is int and 0 < term < 2**63 - 1),
+        ("term", term, type(term) is int and 0 < term < _TERMS),
         ("ttl", ttl, type(ttl) is float and 0 < ttl < math.inf),
         ("expires_at", expires_at, type(expires_at) is float),
     ):

@@ -61,6 +61,8 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
         raise Unusable(f"database {str(path)!r} is read-only.")
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)) as database:
+            # A text that is none, in a damaged file, is one that equals no other.
+            database.text_factory = lambda text: text.decode(errors="replace")
             # A file of somebody else's is not touched, not even its journal mode.
             if not _was_prepared(database, path):
                 database.execute("PRAGMA journal_mode = WAL")
@@ -72,6 +74,9 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
                 if not _is_prepared(database, path):
                     _create_schema(database)
                 yield database
+    except UnicodeDecodeError as error:
+        # SQLite's message repeats the name that is damaged, and cannot be read either.
+        _refuse(path, _HOPELESS[sqlite3.SQLITE_CORRUPT], error)
     except sqlite3.DatabaseError as error:
         _raise_if_hopeless(error, path)
         raise
