@@ -1,6 +1,7 @@
 """How much Hypothesis tries: a little, always the same, in the suite; thousands of new things on demand.
 
-`python -m pytest tests/test_bad_*.py --hypothesis-profile=thousand --timeout=0` is the thorough way.
+The thorough way:
+`python -m pytest tests/test_bad_*.py tests/test_lease_rules.py --hypothesis-profile=thousand --timeout=0`.
 """
 
 from hypothesis import HealthCheck, settings

@@ -108,6 +108,8 @@ def on_virtual_time(main: Callable[[], Awaitable[None]]) -> None:
 @example([(0.0, ("other", None, True, 6.0))], (0.0, True))
 @example([(0.0, (US, 2**15000, True, 6.0))], (0.0, True))
 @example([(0.0, (US, None, "no", 6.0))], (0.0, True))
+@example([(0.0, (US, None, 1, 6.0))], (0.0, True))
+@example([(0.0, (US, 5, True, 6.0)), (0.0, ("other", 5, False, 0.1)), (0.0, (US, 3, True, 6.0))], (0.0, True))
 @example([(0.0, ("other", 3, False, None))], (0.0, True))
 def test_whatever_a_store_answers_nobody_leads_without_a_valid_grant_and_the_run_ends_in_time(
     script: list[Any], at_release: Any

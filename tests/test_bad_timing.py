@@ -23,6 +23,7 @@ timings = st.dictionaries(st.sampled_from(FIELDS), st.one_of(any_number, plausib
 @given(timings)
 @example({"ttl": 3e-323})
 @example({"ttl": 1.7e308})
+@example({"ttl": 10, "renew_interval": 5, "store_timeout": 2.4, "margin": 0.5})
 @example({"ttl": 30, "store_timeout": 1e308})
 @example({"ttl": True})
 def test_whatever_timing_is_accepted_is_safe(given: dict[str, Any]) -> None:
@@ -61,7 +62,7 @@ def grant(expires_in: float, *, is_leader: bool = True) -> LeaseGrant:
 
 sane_timings = st.fixed_dictionaries({"ttl": st.floats(0.001, 1e6)})
 instants = st.builds(Instant, st.floats(0, 1e9), st.floats(0, 1e9))
-seconds_left = st.one_of(st.floats(0, 100), st.floats(0, 1e300), st.just(0.0))
+seconds_left = st.one_of(st.floats(0, 100), st.floats(0, 2), st.floats(0, 1e300), st.just(0.0))
 
 
 @given(sane_timings, instants, seconds_left)
@@ -80,6 +81,7 @@ def test_a_deadline_is_never_later_than_the_question_plus_the_ttl_less_the_margi
 
 @given(sane_timings, st.one_of(seconds_left, floats), st.booleans(), st.integers())
 @example({"ttl": 30.0}, 0.35, False, 50)
+@example({"ttl": 30.0}, 1.2, False, 100)
 @example({"ttl": 30.0}, math.nan, True, 100)
 @example({"ttl": 30.0}, math.inf, False, 50)
 def test_a_standby_looks_again_in_time_whatever_it_was_answered(

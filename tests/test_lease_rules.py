@@ -143,4 +143,4 @@ class LeaseRules(RuleBasedStateMachine):
 
 
 TestLeaseRules = LeaseRules.TestCase
-TestLeaseRules.settings = settings(fewer(by=10), stateful_step_count=30)
+TestLeaseRules.settings = settings(fewer(by=3), stateful_step_count=30)

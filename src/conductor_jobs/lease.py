@@ -40,6 +40,9 @@ class LeaseGrant(msgspec.Struct, frozen=True):
     `holder_id` and `term` speak of the lease as it stands now, whoever holds it: the node id (None when nobody
     ever did) and the number of its latest term (0 when there was none). `renewed_at` and `lease_expires_at` are
     unix seconds by the store's clock, for display; `expires_in` is the seconds that remain, and decides.
+
+    With `is_leader`, `holder_id` is the asker's node id, `term` is 1 or more and below 2**63, and `expires_in` finite
+    and not negative. An answer that breaks these rules, or has fields of other types, counts as a failed call.
     """
 
     holder_id: str | None

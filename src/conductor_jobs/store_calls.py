@@ -44,8 +44,8 @@ async def call_store(call: Callable[[], Awaitable[T]], timeout: float) -> T:
 def checked_grant(answer: object, asker: Holder) -> LeaseGrant:
     """Return what a store answered to `acquire`, once it can be relied on.
 
-    Raises TypeError or ValueError naming the field, its value and the rule. Times for display are not looked at, and of
-    a refusal nothing that decides: for how long it stands is the asker's guess.
+    Raises TypeError or ValueError naming the field, its value and the rule. Times for display are not looked at; in a
+    refusal `expires_in` may be any number, since it only says when to ask again.
     """
     if not isinstance(answer, LeaseGrant):
         raise TypeError(f"acquire returned {shown(answer)}, which is no LeaseGrant")
