@@ -1,19 +1,23 @@
 """Faults that were found by reviewing and torturing the engine, each as the test that showed it."""
 
 import os
+import re
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import click
 import pytest
 import trio
+from msgspec import structs
 from trio.testing import MockClock
 
 from conductor_jobs import (
@@ -23,18 +27,24 @@ from conductor_jobs import (
     JournalEntry,
     LeaseGrant,
     LeaseStore,
+    Node,
     RunnerResult,
     Term,
     TickContext,
     TimedJobs,
+    cli,
     read_journal,
     run_in_thread,
 )
 from conductor_jobs.errors import Unusable
+from conductor_jobs.failures import split_failure
+from conductor_jobs.journal_format import encode_line
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.terminal import person_line
+from conductor_jobs.testing import MockWallClock
 
+from .strategies import Closed, deep_group
 from .support import NodeStore, WatchingNodeStore, blocked_fdatasync, make_conductor, make_jobs, noop
 
 TS = "2026-04-01T00:00:00.000Z"
@@ -534,3 +544,262 @@ def test_a_runner_cannot_move_the_cursor_of_a_terminal() -> None:
     )
     assert line.isprintable()
     assert "na\\x1b[31mme" in line
+
+
+# Found by Hypothesis, which hands in bad input by the thousand -------------------------------------------------------
+
+
+def test_the_home_of_nobody_is_a_bad_path_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--logs-dir", "~nobody-of-that-name/logs"]) == 2
+    assert "--logs-dir: Conductor logs dir must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--store", "sqlite:///a\nshared_token_configured: false"],
+        ["--store", "sqlite:///caf\udce9.db"],
+        ["--public-api-base", "http://control/\nrole: standby"],
+        ["--public-api-base", "http://con trol"],
+    ],
+)
+def test_a_url_of_several_lines_forges_no_line_of_the_settings(arguments: list[str]) -> None:
+    assert cli.main(["config", *arguments]) == 2
+
+
+def test_a_url_that_is_refused_for_its_password_does_not_show_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--public-api-base", "http://me:hunter2@control", "--store", "db://me:hunter2@h"]) == 2
+    assert "hunter2" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("term", "2"),
+        ("term", 1.5),
+        ("term", True),
+        ("term", 0),
+        ("term", 2**63),
+        ("holder_id", "other"),
+        ("holder_id", 5),
+        ("is_leader", 1),
+        ("expires_in", None),
+        ("expires_in", float("nan")),
+        ("expires_in", float("inf")),
+        ("expires_in", -1.0),
+    ],
+)
+async def test_a_grant_with_a_field_of_no_sense_leads_nobody_and_is_a_failure_that_names_it(
+    autojump_clock: MockClock, nursery: trio.Nursery, field: str, value: Any
+) -> None:
+    class Odd(NodeStore):
+        async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+            grant = await super().acquire(lease_name, holder, ttl, term=term)
+            return structs.replace(grant, **{field: value})
+
+    conductor, journal = make_conductor(make_jobs(noop), Odd(MemoryLeaseStore()))
+    await nursery.start(conductor.run)
+    await trio.sleep(60)
+    assert conductor.status().degraded
+    assert "leader_started" not in journal.stages()
+    assert f"lease grant: {field}" in str(journal.one("acquire_failed").error)
+    await conductor.stop()
+
+
+async def test_a_renewal_that_expired_before_time_began_leaves_the_run_alone(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    class Odd(NodeStore):
+        async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+            grant = await super().acquire(lease_name, holder, ttl, term=term)
+            return grant if term is None else structs.replace(grant, expires_in=float("-inf"))
+
+    conductor, journal = make_conductor(make_jobs(noop), Odd(MemoryLeaseStore()), autostart=False)
+    await nursery.start(conductor.run)
+    await trio.sleep(28)
+    # The term ends when what was confirmed last does.
+    assert journal.one("leader_ended").result == "lease_expired"
+    await conductor.stop()
+
+
+async def test_an_answer_to_a_release_that_is_neither_true_nor_false_is_no_release(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    class Undecided:
+        def __bool__(self) -> bool:
+            raise RuntimeError("neither")
+
+    class Odd(NodeStore):
+        async def release(self, lease_name: str, holder: Holder) -> Any:
+            return Undecided()
+
+    conductor, journal = make_conductor(make_jobs(noop), Odd(MemoryLeaseStore()), autostart=False)
+    await nursery.start(conductor.run)
+    await conductor.stop()
+    assert journal.stages()[-2:] == ["leader_ended", "stopped"]
+
+
+def alter(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(";".join(statements))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "problem"),
+    [
+        ("term = 1.5", "term 1.5"),
+        ("term = 'seven'", "term 'seven'"),
+        ("term = -1", "term -1"),
+        ("ttl = 'long'", "ttl 'long'"),
+        ("ttl = 9e999", "ttl inf"),
+        ("expires_at = x'00'", r"expires_at b'\x00'"),
+        ("incarnation = x'00'", r"incarnation b'\x00'"),
+    ],
+)
+async def test_a_row_that_no_conductor_wrote_is_refused_naming_what_is_wrong(
+    tmp_path: Path, assignment: str, problem: str
+) -> None:
+    store = SQLiteLeaseStore(tmp_path / "lease.db")
+    await store.acquire("jobs", Holder("alpha", "1"), 0.001)
+    alter(store.path, f"UPDATE lease SET {assignment}")
+    with pytest.raises(Unusable, match=re.escape(f"has a lease 'jobs' that is not ours: {problem}.")):
+        await store.acquire("jobs", Holder("beta", "1"), 30.0)
+
+
+async def test_the_last_term_that_has_a_number_is_held_and_renewed_and_has_no_successor(tmp_path: Path) -> None:
+    store, last = SQLiteLeaseStore(tmp_path / "lease.db"), 2**63 - 1
+    await store.acquire("jobs", Holder("alpha", "1"), 0.001)
+    alter(store.path, f"UPDATE lease SET term = {last - 1}")
+    for term in (None, last):
+        grant = await store.acquire("jobs", Holder("beta", "1"), 30.0, term=term)
+        assert (grant.is_leader, grant.term) == (True, last)
+    assert await store.release("jobs", Holder("beta", "1"))
+    with pytest.raises(Unusable, match="no number left for the next term of 'jobs'"):
+        await store.acquire("jobs", Holder("alpha", "1"), 30.0)
+
+
+@pytest.mark.parametrize("expires_at", ["9e999", "1e12"])
+async def test_an_expiry_that_no_clock_of_ours_gave_is_waited_for_a_ttl_and_not_for_ever(
+    tmp_path: Path, expires_at: str
+) -> None:
+    store, other = SQLiteLeaseStore(tmp_path / "lease.db"), Holder("beta", "1")
+    await store.acquire("jobs", Holder("alpha", "1"), 0.05)
+    alter(store.path, f"UPDATE lease SET expires_at = {expires_at}")
+    refused = await store.acquire("jobs", other, 30.0)
+    assert not refused.is_leader
+    assert refused.expires_in == pytest.approx(0.05)
+    await trio.sleep(0.06)
+    assert (await store.acquire("jobs", other, 30.0)).term == 2
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE copy AS SELECT * FROM lease", "DROP TABLE lease", "ALTER TABLE copy RENAME TO lease"],
+        ["CREATE TRIGGER deaf BEFORE INSERT ON lease BEGIN SELECT RAISE(IGNORE); END"],
+        ["DROP TABLE released"],
+    ],
+    ids=["a copy without its key", "a trigger", "a table gone"],
+)
+async def test_altered_tables_never_give_one_lease_to_two_nodes(tmp_path: Path, statements: list[str]) -> None:
+    store = SQLiteLeaseStore(tmp_path / "lease.db")
+    await store.acquire("jobs", Holder("gone", "1"), 0.001)
+    alter(store.path, *statements)
+    for node in ("alpha", "beta"):
+        with pytest.raises(Unusable, match=r"was altered: (lease|deaf|released) is missing or not as we made it"):
+            await store.acquire("jobs", Holder(node, "1"), 30.0)
+
+
+async def test_a_text_in_a_damaged_database_that_is_no_utf_8_is_no_crash_of_the_thread(tmp_path: Path) -> None:
+    store = SQLiteLeaseStore(tmp_path / "lease.db")
+    await store.acquire("jobs", Holder("alpha", "1"), 0.001)
+    alter(store.path, "UPDATE lease SET node_id = CAST(x'616cff' AS TEXT)", "PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (await store.acquire("jobs", Holder("beta", "1"), 30.0)).term == 2
+    alter(store.path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    store.path.write_bytes(store.path.read_bytes().replace(b"host TEXT", b"host \xff\xff\xff\xff"))
+    with pytest.raises(Unusable, match="was altered: node is missing"):
+        await store.acquire("jobs", Holder("beta", "1"), 30.0)
+
+
+@pytest.mark.parametrize("error", [Closed("x", [OSError()]), deep_group(3000)], ids=["closed", "deep"])
+async def test_a_group_that_cannot_be_put_in_words_fails_its_own_runner_alone(
+    autojump_clock: MockClock, nursery: trio.Nursery, error: Exception
+) -> None:
+    async def careless(ctx: TickContext) -> None:
+        raise error
+
+    conductor, journal = make_conductor(make_jobs(careless, noop), autostart=False)
+    await nursery.start(conductor.run)
+    assert (await conductor.run_tick()).failed_runner_count == 1
+    assert journal.stages(of="noop") == ["runner_started", "runner_completed"]
+    await conductor.stop()
+
+
+async def test_a_group_that_cannot_be_parted_goes_on_with_the_cancellation_in_it() -> None:
+    class Whole(BaseExceptionGroup[BaseException]):
+        def derive(self, excs: Any, /) -> Any:
+            raise RuntimeError("no parts")
+
+    whole = Whole("x", [KeyboardInterrupt(), OSError()])
+    assert split_failure(whole) == (None, whole)
+
+
+async def test_what_only_claims_to_be_a_text_is_refused_by_log_and_loses_no_entry(
+    autojump_clock: MockClock, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Impostor:
+        __class__ = str  # type: ignore[assignment] # as proxies do
+
+    async def careless(ctx: TickContext) -> None:
+        ctx.log(cast("Any", Impostor()))
+
+    conductor, journal = make_conductor(make_jobs(careless), autostart=False)
+    await nursery.start(conductor.run)
+    await conductor.run_tick()
+    assert "ctx.log: stage must be str" in str(journal.one("runner_failed").error)
+    await conductor.stop()
+
+
+def test_what_lies_in_a_journals_folder_and_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    entry = JournalEntry("b", None, None, None, "r", "s", TS)
+    (tmp_path / "2026-04-01.jsonl").write_bytes(encode_line(entry))
+    (tmp_path / "2026-04-01.folder.jsonl").mkdir()
+    (tmp_path / "2026-04-01.gone.jsonl").symlink_to("nowhere")
+    assert list(read_journal(tmp_path)) == [entry]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("node", "mini-main"),
+        ("timing", 30),
+        ("timing", 0),
+        ("log_dir", 5),
+        ("log_dir", "logs\0"),
+        ("wall_clock", 5),
+        ("boot_clock", None),
+        ("lease_name", "\ud800"),
+        pytest.param("renew_failure_threshold", -(10**5000), id="huge"),
+    ],
+)
+def test_a_conductor_refuses_by_name_what_would_only_fail_in_its_run(argument: str, value: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"Conductor {argument} must be"):
+        Conductor(TimedJobs(), store=MemoryLeaseStore(), **{argument: value})
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("node_id", "\ud800"), ("priority", 2**63), pytest.param("host", 10**5000, id="huge"), ("version", 0)],
+)
+def test_a_node_that_no_store_could_keep_is_refused_by_name(argument: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"node {argument} must be"):
+        Node(**{argument: value})
+
+
+def test_a_number_too_large_to_be_shown_is_refused_by_name_all_the_same() -> None:
+    with pytest.raises(ValueError, match="max_tasks_per_tick must be a positive integer, not <int>"):
+        TimedJobs(max_tasks_per_tick=-(10**5000))
+    with pytest.raises(ValueError, match="MockWallClock start must be a finite number of seconds"):
+        MockWallClock(10**400)
+    with pytest.raises(ValueError, match="path must be the name of a file"):
+        SQLiteLeaseStore("lease\0.db")

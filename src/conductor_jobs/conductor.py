@@ -14,12 +14,11 @@ import trio
 from .clocks import boot_time
 from .errors import ConductorStopped, LeaseLost
 from .execution import TickResult
-from .failures import sole_exception
+from .failures import shown, sole_exception
 from .journal import Journal, Recorder
 from .journal_files import JournalFiles
-from .journal_format import safe_repr
 from .leadership import Leadership, Watchable
-from .lease import LeaseStore, Node, is_lease_store
+from .lease import LeaseStore, Node, is_lease_store, is_name
 from .runners import TickTrigger, TimedJobs
 from .seconds import checked_seconds
 from .signals import run_until_signalled
@@ -79,11 +78,12 @@ class Conductor:
             journal,
             TypeError,
         )
-        _require(
-            isinstance(lease_name, str) and bool(lease_name.strip()),
-            "lease_name must be non-empty",
-            lease_name,
-        )
+        _require(is_name(lease_name), "lease_name must be a non-empty text that UTF-8 can hold", lease_name)
+        _require(node is None or isinstance(node, Node), "node must be a Node", node, TypeError)
+        _require(timing is None or isinstance(timing, LeaseTiming), "timing must be a LeaseTiming", timing, TypeError)
+        _require(log_dir is None or _is_path(log_dir), "log_dir must be the path of a folder", log_dir)
+        for name, clock in (("wall_clock", wall_clock), ("boot_clock", boot_clock)):
+            _require(callable(clock), f"{name} must be a function that returns seconds", clock, TypeError)
         _require(journal_sync in (None, "tick"), "journal_sync must be None or 'tick'", journal_sync)
         _require(
             type(renew_failure_threshold) is int and renew_failure_threshold > 0,
@@ -329,9 +329,16 @@ class Conductor:
 
 
 def _named(method: str, work: object) -> Named:
-    return Named(f"{method}({getattr(work, '__qualname__', None) or safe_repr(work)})")
+    return Named(f"{method}({getattr(work, '__qualname__', None) or shown(work)})")
+
+
+def _is_path(value: str | os.PathLike[str]) -> bool:
+    try:
+        return b"\0" not in os.fsencode(Path(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _require(holds: bool, rule: str, value: object, error: type[Exception] = ValueError) -> None:
     if not holds:
-        raise error(f"Conductor {rule}, not {value!r}.")
+        raise error(f"Conductor {rule}, not {shown(value)}.")

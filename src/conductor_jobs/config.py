@@ -242,5 +242,7 @@ def _where(setting: Setting, source: Source) -> str:
 
 
 def _problem(setting: Setting, text: str, source: Source) -> str:
-    value = "" if setting.secret else f", not {text!r}"
+    # A URL with a password in it is refused, and not shown.
+    hidden = setting.secret or (setting.rule.metavar == "<url>" and "@" in text)
+    value = "" if hidden else f", not {text!r}"
     return f"{_where(setting, source)}: Conductor {setting.label} must be {setting.rule.words}{value}."

@@ -20,7 +20,7 @@ from .errors import Unusable
 from .journal import LEASE, Recorder
 from .leadership import Leadership
 from .lease import Holder, LeaseGrant, LeaseStore, watches_releases
-from .store_calls import NoAnswer, UselessGrant, call_store, problem_text
+from .store_calls import NoAnswer, UselessGrant, call_store, checked_grant, problem_text
 from .term import EndReason, LossReason, Term, TermScope
 from .timing import POLL_INTERVAL, LeaseTiming
 
@@ -118,11 +118,10 @@ class Election:
                     lambda: candidate.store.release(candidate.lease_name, candidate.holder),
                     candidate.timing.store_timeout,
                 )
+                if freed is True:
+                    self._journal("lease_released", result="released")
             except Exception as error:  # noqa: BLE001 - whatever the store raises, the lease expires by itself
                 self._journal("release_failed", result="failed", error=problem_text(error))
-            else:
-                if freed:
-                    self._journal("lease_released", result="released")
 
     async def _campaign(self) -> TermScope:
         candidate = self._candidate
@@ -205,21 +204,18 @@ class Election:
     async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
         candidate = self._candidate
         try:
-            grant = await call_store(
+            answer = await call_store(
                 lambda: candidate.store.acquire(
                     candidate.lease_name, candidate.holder, candidate.timing.ttl, term=term
                 ),
                 patience,
             )
+            return checked_grant(answer, candidate.holder)
         except Exception as error:
             if isinstance(error, Unusable) and self.last_grant is None:
                 raise
             self._failed(error, term)
             return None
-        if not isinstance(grant, LeaseGrant):  # pyright: ignore[reportUnnecessaryIsInstance] - a third party's store
-            self._failed(TypeError(f"acquire returned {grant!r}, which is no LeaseGrant"), term)
-            return None
-        return grant
 
     def _answered(self, grant: LeaseGrant) -> None:
         self.last_grant = grant

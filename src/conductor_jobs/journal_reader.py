@@ -39,7 +39,8 @@ class JournalReader:
         if not self._path.is_dir():
             yield from self._read(self._path)
             return
-        files = sorted(self._path.glob("*.jsonl"), key=lambda file: file.name)
+        found = (file for file in self._path.glob("*.jsonl") if file.is_file())
+        files = sorted(found, key=lambda file: file.name)
         for _, of_one_day in groupby(files, key=lambda file: file.name[:10]):
             yield from merged(list(of_one_day), self._read, _begins, _moment)
 
@@ -70,7 +71,7 @@ def read_journal(path: str | Path) -> JournalReader:
 
     Returns an iterable of `JournalEntry`; after (or while) going through it, its `skipped` lists the lines that
     are no entries, such as a last line that a killed process did not finish. Raises FileNotFoundError when there
-    is nothing at `path`.
+    is nothing at `path`; going through it raises OSError when a file cannot be read.
     """
     where = Path(path)
     if not where.exists():

@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeGuard, final, runtime_checkable
 import msgspec
 
 from ._version import __version__
+from .failures import shown
 
 Operation = Literal["acquire", "renew"]
 Role = Literal["primary", "standby"]
@@ -39,6 +40,9 @@ class LeaseGrant(msgspec.Struct, frozen=True):
     `holder_id` and `term` speak of the lease as it stands now, whoever holds it: the node id (None when nobody
     ever did) and the number of its latest term (0 when there was none). `renewed_at` and `lease_expires_at` are
     unix seconds by the store's clock, for display; `expires_in` is the seconds that remain, and decides.
+
+    With `is_leader`, `holder_id` is the asker's node id, `term` is 1 or more and below 2**63, and `expires_in` finite
+    and not negative. An answer that breaks these rules, or has fields of other types, counts as a failed call.
     """
 
     holder_id: str | None
@@ -86,6 +90,14 @@ class ReleaseWatcher(Protocol):
         ...
 
 
+def is_name(value: object) -> TypeGuard[str]:
+    """Return whether a value is a text that names something, and that every store can keep."""
+    try:
+        return isinstance(value, str) and bool(str.strip(value)) and bool(str.encode(value))
+    except UnicodeEncodeError:  # a lone surrogate, as of an undecodable file name
+        return False
+
+
 def is_lease_store(store: object) -> TypeGuard[LeaseStore]:
     """Return whether a store has what every lease store has.
 
@@ -130,25 +142,29 @@ class Node:
         """Describe a node.
 
         `host` is this machine's name by default, `node_id` is `<host>-<pid>`, `priority` 100 for a primary and 50
-        for a standby (below 100 it waits half a second after an expiry, so that others go first); `version` is
-        yours, or that of conductor-jobs. Raises ValueError naming the field.
+        for a standby (below 100 it waits half a second after an expiry, so that others go first), an integer of 64
+        bits at most; `version` is yours, or that of conductor-jobs. Raises ValueError naming the field.
         """
         if role not in ("primary", "standby"):
-            raise ValueError(f"node role must be 'primary' or 'standby', not {role!r}.")
-        host = socket.gethostname() if host is None else host
-        node_id = f"{host}-{os.getpid()}" if node_id is None else node_id
-        for name, value in (("node_id", node_id), ("host", host), ("version", version or __version__)):
-            if not isinstance(value, str) or not value.strip():  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-                raise ValueError(f"node {name} must be a non-empty text, not {value!r}.")
+            raise ValueError(f"node role must be 'primary' or 'standby', not {shown(role)}.")
+        host = _checked_name("host", socket.gethostname() if host is None else host)
+        node_id = _checked_name("node_id", f"{host}-{os.getpid()}" if node_id is None else node_id)
+        version = _checked_name("version", __version__ if version is None else version)
         if priority is None:
             priority = PRIMARY_PRIORITY if role == "primary" else STANDBY_PRIORITY
-        if type(priority) is not int:
-            raise ValueError(f"node priority must be an integer, not {priority!r}.")
-        object.__setattr__(self, "node_id", node_id.strip())
-        object.__setattr__(self, "host", host.strip())
+        if type(priority) is not int or not -(2**63) <= priority < 2**63:
+            raise ValueError(f"node priority must be an integer of 64 bits at most, not {shown(priority)}.")
+        object.__setattr__(self, "node_id", node_id)
+        object.__setattr__(self, "host", host)
         object.__setattr__(self, "role", role)
         object.__setattr__(self, "priority", priority)
-        object.__setattr__(self, "version", version or __version__)
+        object.__setattr__(self, "version", version)
+
+
+def _checked_name(field: str, value: object) -> str:
+    if not is_name(value):
+        raise ValueError(f"node {field} must be a non-empty text that UTF-8 can hold, not {shown(value)}.")
+    return str.strip(value)
 
 
 @final

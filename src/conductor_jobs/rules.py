@@ -44,7 +44,12 @@ def _line(text: str) -> str | None:
 
 
 def _path(text: str) -> str | None:
-    return str(Path(text).expanduser()) if text.strip() and text.isprintable() else None
+    if not text.strip() or not text.isprintable():
+        return None
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:  # `~name`, and nobody is called that
+        return None
 
 
 def _role(text: str) -> str | None:
@@ -57,7 +62,8 @@ def _http_url(text: str) -> str | None:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.password
     except ValueError:
         return None
-    return text.strip() if usable else None
+    # urlsplit passes over newlines and tabs.
+    return text.strip() if usable and text.strip().isprintable() and " " not in text.strip() else None
 
 
 def _store_url(text: str) -> str | None:
@@ -65,14 +71,14 @@ def _store_url(text: str) -> str | None:
         open_store(text.strip())
     except ValueError:
         return None
-    return text.strip()
+    return text.strip() if text.strip().isprintable() else None
 
 
 POSITIVE: Final = Rule("<integer>", "a positive integer", _integer_from(1))
 NON_NEGATIVE: Final = Rule("<integer>", "a non-negative integer", _integer_from(0))
 INTEGER: Final = Rule("<integer>", "an integer", _integer)
 LINE: Final = Rule("<text>", "a non-empty line of text", _line)
-PATH: Final = Rule("<path>", "a path in one line", _path)
+PATH: Final = Rule("<path>", "a path in one line, any `~` being somebody's home", _path)
 ROLE: Final = Rule("<role>", "`primary` or `standby`", _role)
 HTTP_URL: Final = Rule("<url>", "an http or https URL without a password", _http_url)
-STORE_URL: Final = Rule("<url>", "`sqlite:///PATH` or `memory:`", _store_url)
+STORE_URL: Final = Rule("<url>", "`sqlite:///PATH` or `memory:`, in one line", _store_url)

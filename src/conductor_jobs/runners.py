@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, final
 
 import msgspec
 
-from .failures import error_text
+from .failures import error_text, shown
 from .journal import FRAMEWORK, LEASE, Recorder
 from .seconds import checked_seconds
 from .term import Term
@@ -215,7 +215,7 @@ class TimedJobs:
 
 def _runs_in_thread(name: str, run: object) -> bool:
     if not callable(run):
-        raise TypeError(f'Timed job runner "{name}": run must be a function, not {run!r}.')
+        raise TypeError(f'Timed job runner "{name}": run must be a function, not {shown(run)}.')
     try:
         inspect.signature(run).bind(object())
     except TypeError as error:
@@ -232,10 +232,11 @@ def _runs_in_thread(name: str, run: object) -> bool:
 
 def _require_positive_integer(field: str, value: object) -> None:
     if type(value) is not int or value <= 0:
-        raise ValueError(f"Conductor {field} must be a positive integer, not {value!r}.")
+        raise ValueError(f"Conductor {field} must be a positive integer, not {shown(value)}.")
 
 
 def _require_type(field: str, value: object, *allowed: type) -> None:
-    if not isinstance(value, allowed) or isinstance(value, bool):
+    # By its type: an object can pass itself off as a text by its `__class__`, and is none when it is written.
+    if not issubclass(type(value), allowed) or isinstance(value, bool):
         names = " or ".join("None" if each is type(None) else each.__name__ for each in allowed)
-        raise TypeError(f"ctx.log: {field} must be {names}, not {value!r}.")
+        raise TypeError(f"ctx.log: {field} must be {names}, not {shown(value)}.")

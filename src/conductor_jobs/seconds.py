@@ -2,6 +2,8 @@
 
 import math
 
+from .failures import shown
+
 
 def checked_seconds(name: str, value: object, *, zero_allowed: bool = False) -> float:
     """Return a finite number of seconds as a float. Raises ValueError naming what it is, its value and the rule."""
@@ -11,13 +13,5 @@ def checked_seconds(name: str, value: object, *, zero_allowed: bool = False) -> 
     except OverflowError:
         seconds = math.inf
     if not 0 <= seconds < math.inf or (seconds == 0 and not zero_allowed):
-        raise ValueError(f"{name} must be {rule} number of seconds, not {_shortened(value)}.")
+        raise ValueError(f"{name} must be {rule} number of seconds, not {shown(value)}.")
     return seconds
-
-
-def _shortened(value: object) -> str:
-    # The repr of an integer beyond 4,300 digits is an error of its own.
-    try:
-        return repr(value)
-    except ValueError:
-        return "so large a number"

@@ -5,7 +5,9 @@ from typing import TypeVar
 
 import trio
 
-from .failures import error_text
+from .failures import error_text, shown, split_failure
+from .lease import Holder, LeaseGrant
+from .seconds import checked_seconds
 
 T = TypeVar("T")
 
@@ -32,11 +34,38 @@ async def call_store(call: Callable[[], Awaitable[T]], timeout: float) -> T:
         try:
             return await call()
         except BaseExceptionGroup as group:
-            _, cancellation = group.split(Exception)
+            _, cancellation = split_failure(group)
             if cancellation is not None:
                 raise cancellation from None
             raise
     raise NoAnswer(f"the lease store gave no answer within {timeout:g} s")
+
+
+def checked_grant(answer: object, asker: Holder) -> LeaseGrant:
+    """Return what a store answered to `acquire`, once it can be relied on.
+
+    Raises TypeError or ValueError naming the field, its value and the rule. Times for display are not looked at; in a
+    refusal `expires_in` may be any number, since it only says when to ask again.
+    """
+    if not isinstance(answer, LeaseGrant):
+        raise TypeError(f"acquire returned {shown(answer)}, which is no LeaseGrant")
+    leads, holder_id, term = answer.is_leader, answer.holder_id, answer.term
+    _require(type(leads) is bool, "is_leader must be True or False", leads)
+    # A fencing token is kept in users' databases, whose integers have 64 bits.
+    _require(type(term) is int and leads <= term < 2**63, f"term must be an integer from {leads:d} to 2**63 - 1", term)
+    _require(holder_id is None or type(holder_id) is str, "holder_id must be a text or None", holder_id)
+    _require(type(answer.expires_in) in (int, float), "expires_in must be a number of seconds", answer.expires_in)
+    if leads:
+        _require(
+            holder_id == asker.node_id, f"holder_id of a lease granted to {asker.node_id!r} must be that", holder_id
+        )
+        checked_seconds("lease grant: expires_in", answer.expires_in, zero_allowed=True)
+    return answer
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"lease grant: {rule}, not {shown(value)}")
 
 
 def problem_text(error: Exception) -> str:

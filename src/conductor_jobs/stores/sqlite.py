@@ -10,6 +10,7 @@ A row that was written in another boot, or in another time namespace, gets its w
 two time namespaces would give it to the row of a dead leader for ever: nobody would lead, but never two.)
 """
 
+import math
 import os
 import random
 import sqlite3
@@ -23,6 +24,7 @@ import trio
 
 from .. import records
 from ..clocks import boot_clock_domain, boot_time
+from ..errors import Unusable
 from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
 from .sqlite_file import is_busy, transaction
@@ -33,6 +35,7 @@ Abandoned = Callable[[], bool]
 _RETRY_PAUSE: Final = (0.005, 0.03)
 _LEASE_THREADS: Final = 4
 _NODE_THREADS: Final = 2
+_TERMS: Final = 2**63  # SQLite's integers end below it; only a hand gets there
 
 
 @final
@@ -42,11 +45,12 @@ class SQLiteLeaseStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Remember the file; it is made, with its folders, by the first call.
 
-        A file that is no database, that cannot be written, that belongs to another application or was made by
-        a newer conductor-jobs is not touched: the first call raises Unusable. Raises ValueError for an empty path.
+        A file that is no database, that cannot be written, that belongs to another application, was made by a newer
+        conductor-jobs or was altered by others is not touched: the first call raises Unusable, as does one that
+        finds a row that no conductor-jobs wrote. Raises ValueError for a path that is empty or has a NUL in it.
         """
-        if not os.fspath(path):
-            raise ValueError("SQLiteLeaseStore path must be the name of a file, not ''.")
+        if not os.fspath(path) or "\0" in os.fspath(path):
+            raise ValueError(f"SQLiteLeaseStore path must be the name of a file, not {os.fspath(path)!r}.")
         self.path: Path = Path(path).absolute()
         self._file = self.path.resolve()
         # Limiters of our own in every Trio run: neither the threads of the application nor heartbeats that hang
@@ -96,9 +100,11 @@ class SQLiteLeaseStore:
         self, abandoned: Abandoned, lease_name: str, holder: Holder, ttl: float, term: int | None
     ) -> LeaseGrant:
         with transaction(self.path, abandoned) as database:
-            now, before = _read(database, lease_name)
+            now, before = self._read(database, lease_name)
             barred = _is_barred(database, lease_name, holder)
             changed = records.acquire(before, holder, ttl, term, now, barred=barred)
+            if changed is not None and changed.term == _TERMS:
+                raise Unusable(f"database {str(self.path)!r} has no number left for the next term of {lease_name!r}.")
             if changed is not None:
                 _write(database, lease_name, changed)
             return records.answer(
@@ -109,10 +115,29 @@ class SQLiteLeaseStore:
                 unix_now=time.time(),
             )
 
+    def _read(self, database: sqlite3.Connection, lease_name: str) -> tuple[float, LeaseRecord | None]:
+        # The clock is read under the write lock: whoever waited for it must not decide by an old time.
+        now = boot_time()
+        row: tuple[Any, ...] | None = database.execute(
+            "SELECT node_id, incarnation, term, ttl, expires_at, released, clock_domain FROM lease WHERE name = ?",
+            (lease_name,),
+        ).fetchone()
+        if row is None:
+            return now, None
+        if problem := _why_not_ours(*row[:5]):
+            raise Unusable(f"database {str(self.path)!r} has a lease {lease_name!r} that is not ours: {problem}.")
+        node_id, incarnation, term, ttl, expires_at, released, domain = row
+        record = LeaseRecord(Holder(node_id, incarnation), term, ttl, expires_at, bool(released))
+        # An expiry that lies further ahead than a whole ttl was counted on no clock of ours either.
+        if domain != boot_clock_domain() or expires_at > now + ttl:
+            record = records.restamped(record, now)
+            _write(database, lease_name, record)
+        return now, record
+
     def _release(self, lease_name: str, holder: Holder) -> bool:
         # Never too late to be right: it frees and bars only what this incarnation has.
         with transaction(self.path) as database:
-            now, before = _read(database, lease_name)
+            now, before = self._read(database, lease_name)
             row = (lease_name, holder.node_id, holder.incarnation)
             database.execute("INSERT OR IGNORE INTO released VALUES (?, ?, ?)", row)
             freed = records.release(before, holder)
@@ -159,21 +184,18 @@ async def _in_thread(call: Callable[[Abandoned], T], limiter: trio.CapacityLimit
         given_up.set()
 
 
-def _read(database: sqlite3.Connection, lease_name: str) -> tuple[float, LeaseRecord | None]:
-    # The clock is read under the write lock: whoever waited for it must not decide by an old time.
-    now = boot_time()
-    row: tuple[Any, ...] | None = database.execute(
-        "SELECT node_id, incarnation, term, ttl, expires_at, released, clock_domain FROM lease WHERE name = ?",
-        (lease_name,),
-    ).fetchone()
-    if row is None:
-        return now, None
-    node_id, incarnation, term, ttl, expires_at, released, domain = row
-    record = LeaseRecord(Holder(node_id, incarnation), term, ttl, expires_at, bool(released))
-    if domain != boot_clock_domain():
-        record = records.restamped(record, now)
-        _write(database, lease_name, record)
-    return now, record
+def _why_not_ours(node_id: object, incarnation: object, term: object, ttl: object, expires_at: object) -> str | None:
+    # SQLite keeps anything in any column.
+    for column, value, holds in (
+        ("node_id", node_id, type(node_id) is str),
+        ("incarnation", incarnation, type(incarnation) is str),
+        ("term", term, type(term) is int and 0 < term < _TERMS),
+        ("ttl", ttl, type(ttl) is float and 0 < ttl < math.inf),
+        ("expires_at", expires_at, type(expires_at) is float),
+    ):
+        if not holds:
+            return f"{column} {value!r}"
+    return None
 
 
 def _write(database: sqlite3.Connection, lease_name: str, record: LeaseRecord) -> None:

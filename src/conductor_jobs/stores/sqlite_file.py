@@ -27,6 +27,8 @@ CREATE TABLE node (
     last_seen_at REAL NOT NULL, PRIMARY KEY (lease_name, node_id)
 ) WITHOUT ROWID;
 """
+# Compared but for blanks and line breaks, so that a change of them here is no other schema.
+_TABLES: Final = {sql.split()[2]: " ".join(sql.split()) for sql in SCHEMA.split(";") if sql.strip()}
 # How long SQLite itself waits for a lock: short, for a thread that waits cannot be cancelled.
 BUSY_TIMEOUT: Final = 0.02
 _SHORTEST_DATABASE: Final = 100  # bytes of the header, https://sqlite.org/fileformat.html
@@ -59,6 +61,8 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
         raise Unusable(f"database {str(path)!r} is read-only.")
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)) as database:
+            # A text that is none, in a damaged file, is one that equals no other.
+            database.text_factory = lambda text: text.decode(errors="replace")
             # A file of somebody else's is not touched, not even its journal mode.
             if not _was_prepared(database, path):
                 database.execute("PRAGMA journal_mode = WAL")
@@ -70,6 +74,9 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
                 if not _is_prepared(database, path):
                     _create_schema(database)
                 yield database
+    except UnicodeDecodeError as error:
+        # SQLite's message repeats the name that is damaged, and cannot be read either.
+        _refuse(path, _HOPELESS[sqlite3.SQLITE_CORRUPT], error)
     except sqlite3.DatabaseError as error:
         _raise_if_hopeless(error, path)
         raise
@@ -111,9 +118,19 @@ def _is_prepared(database: sqlite3.Connection, path: Path) -> bool:
     if version != SCHEMA_VERSION:
         raise Unusable(
             f"database {str(path)!r} has schema version {version}, and this conductor-jobs knows {SCHEMA_VERSION}: "
-            "it was made by a newer one."
+            f"it was made by {'a newer' if version > SCHEMA_VERSION else 'another'} one."
         )
+    _require_our_tables(database, path)
     return True
+
+
+def _require_our_tables(database: sqlite3.Connection, path: Path) -> None:
+    # A table that was copied has lost its key, and a trigger may swallow writes: then two nodes would get one lease.
+    query = "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('lease', 'released', 'node') AND type != 'index'"
+    found = {name: " ".join(sql.split()) for name, sql in database.execute(query)}
+    altered = sorted(name for name in found.keys() | _TABLES.keys() if found.get(name) != _TABLES.get(name))
+    if altered:
+        raise Unusable(f"database {str(path)!r} was altered: {', '.join(altered)} is missing or not as we made it.")
 
 
 def _create_schema(database: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from .. import execution
 from ..clocks import Clocks, Instant
+from ..failures import shown
 from ..journal import Journal, JournalEntry, Recorder
 from ..lease import Holder
 from ..runners import TickContext, TickTrigger, TimedJobs
@@ -205,6 +206,10 @@ def _unix_seconds(start: float | datetime) -> float:
 
 
 def _finite(name: str, seconds: float) -> float:
-    if not math.isfinite(seconds):
-        raise ValueError(f"{name} must be a finite number of seconds, not {seconds!r}.")
+    try:
+        finite = math.isfinite(seconds)
+    except (OverflowError, TypeError, ValueError):
+        finite = False
+    if not finite:
+        raise ValueError(f"{name} must be a finite number of seconds, not {shown(seconds)}.")
     return float(seconds)

@@ -1,0 +1,15 @@
+"""How much Hypothesis tries: a little, always the same, in the suite; thousands of new things on demand.
+
+The thorough way:
+`python -m pytest tests/test_bad_*.py tests/test_lease_rules.py --hypothesis-profile=thousand --timeout=0`.
+"""
+
+from hypothesis import HealthCheck, settings
+
+# Whether a machine is slow says nothing of a test: no deadlines.
+_QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "suite", max_examples=100, derandomize=True, deadline=None, suppress_health_check=_QUIET, database=None
+)
+settings.register_profile("thousand", max_examples=5000, deadline=None, suppress_health_check=_QUIET, print_blob=True)
+settings.load_profile("suite")
