@@ -99,6 +99,38 @@ class Plain:
     """An object of a class that nobody has heard of."""
 
 
+class Impostor:
+    """An object that passes itself off as a text, as proxies do."""
+
+    __class__ = str  # type: ignore[assignment] # on purpose
+
+
+class Wordy:
+    """An object whose repr is a text of a type of its own, which fails at work."""
+
+    class Words(str):
+        def encode(self, *_: object, **__: object) -> NoReturn:
+            raise RuntimeError("not to be encoded")
+
+    def __repr__(self) -> str:
+        return self.Words("words \ud800")
+
+
+class Aloof:
+    """A key that cannot be compared with a text."""
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, str):
+            raise RuntimeError("not comparable")
+        return self is not other
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 class Slippery(Exception):
     """An exception that cannot be put in words."""
 
@@ -186,6 +218,8 @@ _atoms: st.SearchStrategy[Any] = st.one_of(
     st.timedeltas(),
     st.uuids(),
     st.builds(Plain),
+    st.builds(Impostor),
+    st.builds(Wordy),
     st.builds(Slippery),
     raisers(),
     st.builds(cyclic, st.booleans()),
@@ -193,7 +227,14 @@ _atoms: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([object(), type, print, Plain, ..., NotImplemented, range(3), memoryview(b"x"), iter([])]),
 )
 _keys: st.SearchStrategy[Any] = st.one_of(
-    texts, st.sampled_from(JournalEntry.__struct_fields__), st.integers(), st.none(), st.tuples(texts), texts.map(Text)
+    texts,
+    st.sampled_from(JournalEntry.__struct_fields__),
+    st.integers(),
+    st.none(),
+    st.tuples(texts),
+    texts.map(Text),
+    st.builds(Wordy),
+    st.builds(Aloof),
 )
 
 

@@ -38,13 +38,13 @@ from conductor_jobs import (
 )
 from conductor_jobs.errors import Unusable
 from conductor_jobs.failures import split_failure
-from conductor_jobs.journal_format import encode_line
+from conductor_jobs.journal_format import decode_line, encode_line
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.terminal import person_line
 from conductor_jobs.testing import MockWallClock
 
-from .strategies import Closed, deep_group
+from .strategies import Aloof, Closed, Impostor, Wordy, deep_group
 from .support import NodeStore, WatchingNodeStore, blocked_fdatasync, make_conductor, make_jobs, noop
 
 TS = "2026-04-01T00:00:00.000Z"
@@ -747,9 +747,6 @@ async def test_a_group_that_cannot_be_parted_goes_on_with_the_cancellation_in_it
 async def test_what_only_claims_to_be_a_text_is_refused_by_log_and_loses_no_entry(
     autojump_clock: MockClock, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Impostor:
-        __class__ = str  # type: ignore[assignment] # as proxies do
-
     async def careless(ctx: TickContext) -> None:
         ctx.log(cast("Any", Impostor()))
 
@@ -803,3 +800,44 @@ def test_a_number_too_large_to_be_shown_is_refused_by_name_all_the_same() -> Non
         MockWallClock(10**400)
     with pytest.raises(ValueError, match="path must be the name of a file"):
         SQLiteLeaseStore("lease\0.db")
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{Aloof(): 1}, {"a": Wordy()}, {Wordy(): 1}, {"a": [Wordy(), {Wordy(): Aloof()}]}],
+    ids=["a key that cannot be compared", "a repr of its own kind", "a key of such words", "both, deep down"],
+)
+def test_no_kind_of_words_or_keys_loses_an_entry(details: dict[Any, Any]) -> None:
+    assert len(decode_line(encode_line(JournalEntry("b", None, None, None, "r", "s", TS, details))).details) == 1
+
+
+def test_a_duration_beyond_all_bounds_loses_no_entry() -> None:
+    entry = JournalEntry("b", 10**5000, None, "ok", "r", "s", TS, {"a": 1})
+    assert decode_line(encode_line(entry)) == structs.replace(entry, duration_ms=None)
+
+
+async def test_a_result_that_only_claims_to_be_a_text_fails_its_runner_and_loses_no_entry(
+    autojump_clock: MockClock, nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    async def careless(ctx: TickContext) -> RunnerResult:
+        return RunnerResult(cast("Any", Impostor()))
+
+    conductor, journal = make_conductor(make_jobs(careless), autostart=False)
+    await nursery.start(conductor.run)
+    await conductor.run_tick()
+    assert "result must be a text" in str(journal.one("runner_failed").error)
+    await conductor.stop()
+
+
+def test_details_that_change_while_they_are_written_do_not_take_the_process_down() -> None:
+    class Meddler:
+        def __repr__(self) -> str:
+            # As another thread does while this repr has the interpreter.
+            items.clear()
+            kept.append([object() for _ in range(10_000)])
+            return "meddler"
+
+    kept: list[Any] = []
+    items: list[Any] = [Meddler() for _ in range(1000)]
+    line = encode_line(JournalEntry("b", None, None, None, "r", "s", TS, {"items": items}))
+    assert decode_line(line).details == {"items": ["meddler"] * 1000}

@@ -278,7 +278,8 @@ def _checked(outcome: object) -> RunnerResult:
         raise TypeError("returned a coroutine that nobody awaits: declare the runner `async def`")
     if not isinstance(outcome, RunnerResult):
         raise TypeError(f"returned {safe_repr(outcome)}, but a runner returns a RunnerResult or None")
-    if not isinstance(outcome.result, str) or not isinstance(outcome.details, Mapping | None):
+    # By their types: an object can pass itself off as a text by its `__class__`, and is none when it is written.
+    if not issubclass(type(outcome.result), str) or not issubclass(type(outcome.details), Mapping | None):
         raise TypeError(f"returned {safe_repr(outcome)}, but result must be a text, details a mapping or None")
     # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
     return outcome if not outcome.details else RunnerResult(outcome.result, dict(outcome.details))

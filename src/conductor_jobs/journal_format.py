@@ -9,6 +9,8 @@ from .journal import JournalEntry
 
 KEYS = JournalEntry.__struct_fields__[:7]
 _RESERVED = frozenset(KEYS)
+# Beyond that what a detail is made of is told by its repr; it also ends what goes round.
+_DEEPEST = 100
 
 
 class _Line(msgspec.Struct):
@@ -19,17 +21,6 @@ class _Line(msgspec.Struct):
     runner: str
     stage: str
     ts: str
-
-
-def _plain(value: object) -> object:
-    # msgspec takes exact types only; a subclass, such as NumPy's float64, is what it derives from.
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, int):
-        return int.__int__(value)
-    return dict(value) if isinstance(value, Mapping) else repr(value)
 
 
 @final
@@ -65,7 +56,9 @@ class LineFacts(msgspec.Struct, gc=False):
         return getattr(self, name)
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
+# Without a hook: no code of the user's runs while msgspec walks his objects, and no other thread can change them. It
+# keeps no reference to what it walks through, and would take the process down.
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
 _facts_decoder = msgspec.json.Decoder(LineFacts)
 _details_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -76,8 +69,8 @@ def encode_line(entry: JournalEntry) -> bytes:
     head = _Line(entry.batch_id, entry.duration_ms, entry.error, entry.result, entry.runner, entry.stage, entry.ts)
     try:
         line = _encoder.encode(head)
-    except UnicodeEncodeError:  # a lone surrogate, from a file name or a broken decoder
-        line = _encoder.encode(_mended_texts(head))
+    except Exception:  # noqa: BLE001 - a lone surrogate, a text of a type of its own, a number beyond all bounds
+        line = _encoder.encode(_mended_head(head))
     if entry.details:
         line = line[:-1] + b"," + _encode_details(entry.details)[1:]
     return line + b"\n"
@@ -120,7 +113,7 @@ def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = []
     for key, value in details.items():
         name = _mended(key if type(key) is str else _safe_text(key))
-        if name != key or name in _RESERVED or type(key) is not str:
+        if type(key) is not str or name != key or name in _RESERVED:
             while name in taken:
                 name = f"details.{name}"
             taken.add(name)
@@ -129,36 +122,72 @@ def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _encode_detail(name: str, value: object) -> bytes:
-    return _encode_value(name) + b":" + _encode_value(value)
+    return _encoder.encode(name) + b":" + _encode_value(value)
 
 
 def _encode_value(value: object) -> bytes:
     try:
         return _encoder.encode(value)
+    except Exception:  # noqa: BLE001, S110 - as above
+        pass
+    try:
+        return _encoder.encode(_plain(value, 0))
     except Exception:  # noqa: BLE001 - as above
         return _encoder.encode(_mended(safe_repr(value)))
+
+
+def _plain(value: Any, depth: int) -> object:
+    # A copy of exact types, made before msgspec sees it; a subclass, such as NumPy's float64, is what it derives from.
+    kind = type(value)
+    if depth > _DEEPEST:
+        raise RecursionError
+    if issubclass(kind, str):
+        return _mended(str.__str__(value))
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, Mapping):
+        table = dict(value)
+        plain = {_mended(_safe_text(key)): _plain(each, depth + 1) for key, each in table.items()}
+        if len(plain) < len(table):
+            raise KeyError
+        return plain
+    if issubclass(kind, list | tuple | set | frozenset):
+        return [_plain(each, depth + 1) for each in list(value)]
+    try:
+        return msgspec.Raw(_encoder.encode(int.__int__(value) if issubclass(kind, int) else value))
+    except Exception:  # noqa: BLE001 - as above
+        return _mended(safe_repr(value))
 
 
 def safe_repr(value: object) -> str:
     """Return the value's repr, or its type's name where even that fails."""
     try:
-        return repr(value)
+        return str.__str__(repr(value))
     except Exception:  # noqa: BLE001 - a user's __repr__ may do anything
         return f"<{type(value).__name__}>"
 
 
 def _safe_text(key: object) -> str:
     try:
-        return f"{key}"
+        return str.__str__(f"{key}")
     except Exception:  # noqa: BLE001 - a user's __str__ may do anything
         return safe_repr(key)
 
 
-def _mended_texts(head: _Line) -> _Line:
-    fields = {key: _mended(value) for key, value in msgspec.structs.asdict(head).items()}
-    return _Line(**fields)
+def _mended_head(head: _Line) -> _Line:
+    return _Line(**{key: _mended_field(value) for key, value in msgspec.structs.asdict(head).items()})
 
 
-def _mended(value: Any) -> Any:
+def _mended_field(value: Any) -> Any:
+    if value is None or issubclass(type(value), str):
+        return None if value is None else _mended(str.__str__(value))
+    # A number of milliseconds; beyond what a float can tell it is as good as none.
+    try:
+        return float(value)
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
+def _mended(text: str) -> str:
     # A lone surrogate, as in an undecodable file name, has no UTF-8.
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+    return text.encode(errors="backslashreplace").decode()
