@@ -18,6 +18,7 @@ from conductor_jobs.lease import Holder, LeaseGrant
 from conductor_jobs.records import LeaseRecord
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.term import LossReason, TermScope
+from conductor_jobs.testing.scenario import FaultKind, Scenario
 from conductor_jobs.ticks import TickGroup
 from conductor_jobs.timing import LeaseTiming
 
@@ -179,18 +180,11 @@ def a_standby_that_stops_passes_through_leading() -> Generator[None, None, None]
 
     async def drain(self: Supervisor) -> None:
         with trio.move_on_after(2 * self.plan.timing.store_timeout):
-            await self._leadership_once()
+            while self.election.live_scope is None:
+                await trio.sleep(0.1)
         await honest(self)
 
-    async def leadership_once(self: Supervisor) -> None:
-        while self.election.live_scope is None:
-            await trio.sleep(0.1)
-
-    with (
-        patch.object(Election, "run", run),
-        patch.object(Supervisor, "_drain", drain),
-        patch.object(Supervisor, "_leadership_once", leadership_once, create=True),
-    ):
+    with patch.object(Election, "run", run), patch.object(Supervisor, "_drain", drain):
         yield
 
 
@@ -199,13 +193,6 @@ def a_store_call_without_a_deadline() -> AbstractContextManager[Any]:
         return await call()
 
     return patch.object(election, "call_store", call_store)
-
-
-@contextmanager
-def an_answer_after_the_deadline_revives_the_term() -> Generator[None, None, None]:
-    """A confirmation that is handled late is taken as if it were in time."""
-    with patch.object(TermScope, "lease_lapsed", lambda self: False):
-        yield
 
 
 @contextmanager
@@ -260,27 +247,32 @@ def interval_ticks_drift() -> AbstractContextManager[Any]:
     return patch.object(TickGroup, "keep_interval", keep_interval)
 
 
-MUTANTS: dict[Mutant, int] = {
-    deadline_counted_from_the_answer: 5,
-    no_deadline_on_the_work: 5,
-    an_unknown_outcome_extends_the_term: 5,
-    release_before_the_work_has_ended: 5,
-    the_renewer_stops_at_the_drain: 5,
-    a_term_taken_again_keeps_its_number: 5,
-    renewal_matched_by_node_id_alone: 10,
-    a_release_deletes_the_row: 5,
-    a_refused_renewal_keeps_the_term_until_its_deadline: 10,
-    a_campaign_renews_its_own_lease_under_the_same_number: 5,
-    a_refusal_counts_as_no_answer: 10,
-    a_standby_that_stops_passes_through_leading: 10,
-    a_store_call_without_a_deadline: 5,
-    an_answer_after_the_deadline_revives_the_term: 10,
-    a_standby_looks_too_seldom: 10,
-    a_release_wakes_nobody: 10,
-    a_node_that_loses_its_lease_stays_a_standby: 10,
-    late_work_goes_unreported: 10,
-    a_drain_is_never_cut: 10,
-    services_are_drained_like_ticks: 10,
-    a_runners_error_ends_the_run: 5,
-    interval_ticks_drift: 5,
+def _under(*faults: FaultKind, gap: float = 15.0, watching: bool | None = None) -> Scenario:
+    return Scenario(duration=900.0, fault_gap=gap, faults=faults, watching=watching)
+
+
+ANYTHING = Scenario(duration=900.0)
+# What each is to be caught under, and within how many seeds.
+MUTANTS: dict[Mutant, tuple[Scenario, int]] = {
+    deadline_counted_from_the_answer: (_under("blocks", "slow answers", "slow", gap=8.0), 5),
+    no_deadline_on_the_work: (ANYTHING, 5),
+    an_unknown_outcome_extends_the_term: (ANYTHING, 5),
+    release_before_the_work_has_ended: (ANYTHING, 5),
+    the_renewer_stops_at_the_drain: (ANYTHING, 10),
+    a_term_taken_again_keeps_its_number: (_under("crash", "stop"), 5),
+    renewal_matched_by_node_id_alone: (ANYTHING, 10),
+    a_release_deletes_the_row: (ANYTHING, 5),
+    a_refused_renewal_keeps_the_term_until_its_deadline: (ANYTHING, 10),
+    a_campaign_renews_its_own_lease_under_the_same_number: (_under("lost answers", "slow answers"), 5),
+    a_refusal_counts_as_no_answer: (ANYTHING, 10),
+    a_standby_that_stops_passes_through_leading: (ANYTHING, 5),
+    a_store_call_without_a_deadline: (ANYTHING, 5),
+    a_standby_looks_too_seldom: (_under("stop", "cancel", watching=False), 10),
+    a_release_wakes_nobody: (_under("stop", "cancel", watching=True), 5),
+    a_node_that_loses_its_lease_stays_a_standby: (ANYTHING, 10),
+    late_work_goes_unreported: (ANYTHING, 5),
+    a_drain_is_never_cut: (ANYTHING, 5),
+    services_are_drained_like_ticks: (ANYTHING, 5),
+    a_runners_error_ends_the_run: (ANYTHING, 5),
+    interval_ticks_drift: (ANYTHING, 5),
 }

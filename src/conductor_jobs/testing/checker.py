@@ -6,12 +6,22 @@ what was asked of the store and answered, not taken from the engine.
 
 from collections.abc import Callable, Iterator
 
+from ..audit import JournalAudit
 from ..violations import Violation
 from . import rules_of_leases as leases
 from . import rules_of_work as work
 from .evidence import Evidence
-from .history import History
+from .history import History, Journaled
 from .scenario import Scenario
+
+
+def every_journal_adds_up(evidence: Evidence) -> Iterator[Violation]:
+    """I3, I7, I12, I14, I15: the rules of `conductor-jobs verify`: every start has exactly one end, and so on."""
+    audit = JournalAudit()
+    for event in evidence.history.of(Journaled):
+        audit.take(event.life, event.entry, f"{event.at:.6f}")
+    yield from audit.close().violations
+
 
 RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     work.nothing_past_the_deadline,
@@ -31,6 +41,7 @@ RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     leases.nobody_stays_out,
     leases.somebody_leads_again,
     leases.all_is_well_in_the_end,
+    every_journal_adds_up,
 )
 
 

@@ -12,6 +12,7 @@ from .cluster import Cluster
 from .history import History
 from .scenario import Fault, Scenario
 from .seeding import run_seeded
+from .shrinking import fewest_faults, told_around
 
 
 @final
@@ -24,6 +25,38 @@ class Simulation:
     plan: Sequence[Fault]
     history: History
     violations: Sequence[Violation]
+
+    def check(self) -> None:
+        """Raise AssertionError with the report if anything was violated."""
+        if self.violations:
+            raise AssertionError(self.report())
+
+    def report(self) -> str:
+        """Return the seed, what was violated, and the shortest history that shows it: it is replayed to find that."""
+        if not self.violations:
+            return f"seed {self.seed}: nothing violated in {len(self.history)} events, {len(self.plan)} faults"
+        rule = self.violations[0].rule
+        plan = fewest_faults(self.plan, lambda plan: simulate(self.scenario, self.seed, plan=plan).violations, rule)
+        shortest = simulate(self.scenario, self.seed, plan=plan)
+        shown = next((each for each in shortest.violations if each.rule == rule), self.violations[0])
+        lines = told_around(shortest.history, shown, 2 * self.scenario.timing.ttl)
+        return "\n".join(
+            [
+                f"seed {self.seed}: {len(self.violations)} violations, the first of them",
+                f"  {self.violations[0]}",
+                f"With {len(plan)} of its {len(self.plan)} faults it comes to this:",
+                *(f"  {fault}" for fault in plan),
+                f"  {shown}",
+                f"and before that, in {2 * self.scenario.timing.ttl:g} s:",
+                *(f"  {line}" for line in lines),
+            ]
+        )
+
+
+def report_of(seed: int, scenario: Scenario) -> str | None:
+    """Return the report of a seed that violates something, else None: for processes that share many seeds."""
+    simulation = simulate(scenario, seed)
+    return simulation.report() if simulation.violations else None
 
 
 def simulate(scenario: Scenario | None = None, seed: int = 0, *, plan: Sequence[Fault] | None = None) -> Simulation:

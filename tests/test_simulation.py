@@ -1,0 +1,117 @@
+"""Whole clusters under faults: a seed replays exactly, the engine keeps its invariants, broken engines are caught."""
+
+import math
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import pytest
+import trio._core._run as trio_scheduler
+
+from conductor_jobs.testing import Scenario, simulate
+from conductor_jobs.testing.history import Committed, LifeEvent
+from conductor_jobs.testing.scenario import ALL_FAULTS
+from conductor_jobs.testing.simulation import report_of
+
+from .mutants import MUTANTS, Mutant, a_release_deletes_the_row
+
+SEEDS = 200
+BRIEF = Scenario(duration=600.0)
+
+
+@pytest.mark.timeout(900)
+def test_two_hundred_hours_of_faults_violate_nothing() -> None:
+    judged = partial(report_of, scenario=Scenario())
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        reports = [report for report in pool.map(judged, range(SEEDS), chunksize=10) if report is not None]
+    assert reports == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_engine_is_caught(mutant: Mutant) -> None:
+    scenario, seeds = MUTANTS[mutant]
+    for seed in range(seeds):
+        with mutant():
+            simulation = simulate(scenario, seed)
+        if simulation.violations:
+            return
+    pytest.fail(f"not caught within {seeds} seeds")
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    {id(scenario): scenario for scenario, _ in MUTANTS.values()}.values(),
+    ids=lambda each: f"{'+'.join(each.faults[:3])}-{each.watching}",
+)
+def test_where_broken_engines_are_caught_the_real_one_is_not(scenario: Scenario) -> None:
+    for seed in range(3):
+        simulate(scenario, seed).check()
+
+
+def test_a_seed_replays_exactly_also_in_another_process() -> None:
+    program = "from conductor_jobs.testing import Scenario, simulate\n"
+    program += "print(simulate(Scenario(duration=600.0), 7).history.digest())"
+    told = {simulate(BRIEF, 7).history.digest()}
+    for hash_seed in ("1", "2"):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env={"PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True)
+        told.add(done.stdout.strip())
+    assert len(told) == 1
+
+
+def test_another_seed_tells_another_story() -> None:
+    assert simulate(BRIEF, 1).history.digest() != simulate(BRIEF, 2).history.digest()
+
+
+def test_the_two_private_names_of_trio_are_there_and_are_put_back() -> None:
+    before = (trio_scheduler._ALLOW_DETERMINISTIC_SCHEDULING, trio_scheduler._r)
+    simulate(BRIEF, 1)
+    assert (trio_scheduler._ALLOW_DETERMINISTIC_SCHEDULING, trio_scheduler._r) == before
+
+
+def test_what_is_simulated_is_no_idle_cluster() -> None:
+    simulation = simulate(seed=3)
+    terms = {event.term for event in simulation.history.of(Committed) if event.granted}
+    ends = {event.what for event in simulation.history.of(LifeEvent)}
+    assert len(terms) > 10
+    assert {"started", "stop requested", "crashed", "ended"} <= ends
+    assert {fault.kind for fault in simulation.plan} == set(ALL_FAULTS)
+
+
+def test_a_violation_is_told_with_its_seed_and_the_fewest_faults_that_show_it() -> None:
+    with a_release_deletes_the_row():
+        simulation = simulate(BRIEF, 0)
+        report = simulation.report()
+        with pytest.raises(AssertionError, match="seed 0"):
+            simulation.check()
+    told = report.splitlines()
+    assert told[0].startswith("seed 0: ")
+    assert f"of its {len(simulation.plan)} faults it comes to this" in report
+    assert len(told) < len(simulation.history) / 4
+    assert "committed" in report
+
+
+def test_the_command_tells_how_many_seeds_it_tried() -> None:
+    command = [sys.executable, "-m", "conductor_jobs.testing", "--seeds", "2", "--hours", "0.1", "--first", "5"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 seeds of 0.1 simulated hours: 0 with violations" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("nodes", {"nodes": 0}),
+        ("duration", {"duration": 60.0}),
+        ("interval", {"interval": math.nan}),
+        ("fault_gap", {"fault_gap": 0.0}),
+        ("drain_timeout", {"drain_timeout": -1.0}),
+        ("clock_drift", {"clock_drift": 0.2}),
+        ("faults", {"faults": ("earthquake",)}),
+    ],
+)
+def test_a_scenario_that_cannot_be_names_the_field(field: str, settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=field):
+        Scenario(**settings)  # type: ignore[arg-type] # what a caller without a type checker may give
