@@ -36,7 +36,7 @@ python_maximum_signature_line_length = 88
 # the build fails. Names of others are not looked up, since that would fetch their inventories; nor type variables.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:(?!obj).*", r"(?!conductor_jobs\.).*|conductor_jobs\..*\.(F|T|T_co)"),
+    (r"py:(?!obj).*", r"(?!conductor_jobs\.).*|conductor_jobs\..*\.(E|F|T|T_co)"),
     (r"py:obj", r"(?!conductor_jobs\.|[A-Z]\w*\.).*"),
 ]
 default_role = "name"

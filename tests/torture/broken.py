@@ -12,7 +12,7 @@ from conductor_jobs.clocks import Instant
 from conductor_jobs.election import Election
 from conductor_jobs.lease import Holder
 from conductor_jobs.records import LeaseRecord
-from conductor_jobs.term import EndReason, LossReason, TermScope
+from conductor_jobs.term import Doing, EndReason, LossReason, TermScope
 
 _work = TermScope.work
 _end = TermScope.end
@@ -22,8 +22,8 @@ def _slow_to_end() -> None:
     """Leave it to the lease task alone to end work whose lease is lost: no scope has a deadline of its own."""
 
     @contextmanager
-    def work(self: TermScope, *, service: bool = False) -> Generator[trio.CancelScope, None, None]:
-        with _work(self, service=service) as scope:
+    def work(self: TermScope, *doing: Doing, service: bool = False) -> Generator[trio.CancelScope, None, None]:
+        with _work(self, *doing, service=service) as scope:
             scope.deadline = math.inf
             yield scope
 

@@ -15,7 +15,7 @@ Reign = tuple[int, str]
 
 
 def judge(folder: Folder) -> list[Violation]:
-    """Return every violation that the folder shows. An audit of the journals by themselves belongs in here too."""
+    """Return every violation that the folder shows."""
     effects, deeds = list(EffectsReader(folder.effects).fresh()), folder.deeds()
     reigns = list(_reigns(folder.journal))
     return [

@@ -16,6 +16,7 @@ from conductor_jobs.clocks import boot_time
 from conductor_jobs.journal import LEASE
 from conductor_jobs.journal_format import encode_line
 from conductor_jobs.testing.effects import Effect, judge_effects
+from conductor_jobs.verify import verify
 from conductor_jobs.violations import Violation
 
 from .cluster import Process, processes, wait_until
@@ -60,7 +61,7 @@ class Torture:
             async with trio.open_nursery() as nursery:
                 for process in cluster:
                     nursery.start_soon(process.stop)
-        return judge(self.folder)
+        return [*judge(self.folder), *verify([self.folder.journal]).violations]
 
     async def _strike(self, cluster: Sequence[Process], planned: Round) -> None:
         await trio.sleep(planned.pause)
