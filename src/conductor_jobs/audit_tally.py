@@ -36,9 +36,9 @@ class Gap:
     __slots__ = ("passed_over", "reason", "writer")
 
     def __init__(self, writer: str, reason: str) -> None:
-        self.writer = writer
-        self.reason = reason
-        self.passed_over = 0
+        self.writer: str = writer
+        self.reason: str = reason
+        self.passed_over: int = 0
 
 
 @final

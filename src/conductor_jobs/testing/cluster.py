@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import trio
@@ -14,9 +14,10 @@ from .fakes import MockWallClock
 from .faulty_store import HANG, LOST_ANSWER, StoreCall, StoreFault
 from .history import FaultEvent, History
 from .life import Life, World
-from .scenario import Fault, Scenario, is_runner_fault, is_store_fault
+from .scenario import RUNNER_FAULTS, STORE_FAULTS, Fault, Scenario
 
 _START = 1_700_000_000.0
+_ENDINGS: dict[str, Callable[[Life], None]] = {"crash": Life.crash, "stop": Life.request_stop, "cancel": Life.cancel}
 _FLAKY = ("slow", "slow answers", "lost answers", "broken answers", "errors", "late writes")
 
 
@@ -26,8 +27,8 @@ class Cluster:
 
     def __init__(self, scenario: Scenario, seed: int, plan: Sequence[Fault], clock: MockClock) -> None:
         self.scenario = scenario
-        self.over = trio.Event()
-        self.history = History()
+        self.over: trio.Event = trio.Event()
+        self.history: History = History()
         self._seed = seed
         self._plan = plan
         self._clock = clock
@@ -58,23 +59,19 @@ class Cluster:
             await trio.sleep_until(self.scenario.duration)
             self.over.set()
             for node in self._nodes:
-                node.request_stop()
+                node.end(Life.request_stop)
         return self.history
 
     def _apply(self, fault: Fault, nursery: trio.Nursery) -> None:
         node = self._nodes[fault.node]
-        if is_runner_fault(fault.kind):
+        if fault.kind in RUNNER_FAULTS:
             self._misdeeds.append(fault)
-        elif is_store_fault(fault.kind):
+        elif fault.kind in STORE_FAULTS:
             struck = self._nodes if fault.kind == "outage" else [node]
             for each in struck:
                 nursery.start_soon(each.suffer, fault)
-        elif fault.kind == "crash":
-            node.crash(fault.seconds)
-        elif fault.kind == "stop":
-            node.request_stop(fault.seconds)
         else:
-            node.cancel(fault.seconds)
+            node.end(_ENDINGS[fault.kind], fault.seconds)
 
 
 @final
@@ -104,23 +101,11 @@ class _Node:
             with trio.move_on_after(self._absence):
                 await self._cluster.over.wait()
 
-    def request_stop(self, absence: float = 0.0) -> None:
-        """Have the life that there is stop, and the next begin so many seconds after."""
+    def end(self, how: Callable[[Life], None], absence: float = 0.0) -> None:
+        """End the life that there is, and have the next begin so many seconds after."""
         if self._life is not None and not self._life.gone.is_set():
             self._absence = absence
-            self._life.request_stop()
-
-    def cancel(self, absence: float) -> None:
-        """Cancel the conductor's `run` from outside."""
-        if self._life is not None and not self._life.gone.is_set():
-            self._absence = absence
-            self._life.cancel()
-
-    def crash(self, absence: float) -> None:
-        """End the life at once; nothing that it would still do reaches anybody."""
-        if self._life is not None and not self._life.gone.is_set():
-            self._absence = absence
-            self._life.crash()
+            how(self._life)
 
     async def suffer(self, fault: Fault) -> None:
         """Have calls of the store go wrong for a while."""

@@ -1,10 +1,9 @@
 """The history of a simulation, sorted by life and made ready for the rules of the checker."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import final
 
+from ..timing import LeaseTiming
 from ..violations import Violation
 from .history import (
     Acted,
@@ -47,11 +46,6 @@ class TermHeld:
         self._known: list[tuple[float, float]] = [(began_at, deadline)]
 
     @property
-    def began_at(self) -> float:
-        """When the grant arrived."""
-        return self._known[0][0]
-
-    @property
     def deadline(self) -> float:
         """The last deadline there was."""
         return self._known[-1][1]
@@ -71,9 +65,10 @@ class TermHeld:
 class LifeStory:
     """What one life did and what befell it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, seen_at: float) -> None:
         self.name = name
-        self.started_at = 0.0
+        # One that crashed before it began to run has no start of its own.
+        self.started_at = seen_at
         self.stop_at: float | None = None
         self.crashed_at: float | None = None
         self.ended_at: float | None = None
@@ -105,19 +100,19 @@ class Evidence:
 
     def __init__(self, scenario: Scenario, history: History) -> None:
         self.scenario = scenario
-        self.timing = scenario.timing
+        self.timing: LeaseTiming = scenario.timing
         self.history = history
         self.lives: dict[str, LifeStory] = {}
-        self.committed = history.of(Committed)
-        self.blocked = history.of(Blocked)
+        self.committed: list[Committed] = history.of(Committed)
+        self.blocked: list[Blocked] = history.of(Blocked)
         self.troubles: dict[str, list[tuple[float, float]]] = {}
-        self.end_at = max(scenario.duration, *(event.at for event in history.events[-1:]))
+        self.end_at: float = max(scenario.duration, *(event.at for event in history.events[-1:]))
         self._open_calls: dict[tuple[str, int], Call] = {}
         for event in history:
             if isinstance(event, FaultEvent):
                 self._take_fault(event)
             else:
-                self._take(self.lives.setdefault(event.life, LifeStory(event.life)), event)
+                self._take(self.lives.setdefault(event.life, LifeStory(event.life, event.at)), event)
 
     def blocked_between(self, begin: float, end: float) -> float:
         """Return for how many seconds the loop was held up in a stretch of time."""
@@ -181,11 +176,6 @@ class Evidence:
                 held.confirm(answer.at, deadline)
             elif answer.at < held.deadline and held.refused_at is None:
                 held.refused_at = answer.at
-
-
-def gaps(moments: list[float]) -> Iterator[tuple[float, float]]:
-    """Return each moment with the one after it."""
-    return pairwise(moments)
 
 
 def violation(at: float, rule: str, what: str) -> Violation:

@@ -47,11 +47,12 @@ class FaultyLeaseStore:
     carried out in a nursery of its own: for them it has to be entered, `async with FaultyLeaseStore(store) as faulty`.
     """
 
-    def __init__(self, store: LeaseStore, *, clock_rate: float = 1.0) -> None:
+    def __init__(self, store: LeaseStore, *, clock_rate: float = 1.0, watching: bool = True) -> None:
         """Pass everything on, until told otherwise.
 
         `clock_rate`: how many seconds the store's clock counts in one of ours: above 1 it runs fast, and a lease
-        expires early. Raises TypeError for what is no lease store, ValueError for a rate that is not above 0.
+        expires early. Without `watching` it tells nobody of releases, though its store can. Raises TypeError for what
+        is no lease store, ValueError for a rate that is not above 0.
         """
         if not is_lease_store(store):
             raise TypeError(f"FaultyLeaseStore store must have acquire and release, not {store!r}.")
@@ -62,6 +63,7 @@ class FaultyLeaseStore:
         self.calls: list[tuple[float, StoreCall]] = []
         self._store: Any = store
         self._clock_rate = clock_rate
+        self._offers = _OPTIONAL if watching else _OPTIONAL - {"wait_released"}
         self._cut_off = False
         self._reset = trio.Event()
         self._late_writes: trio.Nursery | None = None
@@ -81,7 +83,7 @@ class FaultyLeaseStore:
 
     def __getattr__(self, name: str) -> Any:
         """Offer what only some stores can do if this one's can."""
-        if name in _OPTIONAL and hasattr(self._store, name):
+        if name in self._offers and hasattr(self._store, name):
             return getattr(self, f"_{name}")
         raise AttributeError(f"{type(self._store).__name__} has no {name}")
 

@@ -155,10 +155,6 @@ class History:
         """Return the events of one type, in order."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    def lives(self) -> list[str]:
-        """Return the names of all lives, in the order in which they began."""
-        return [event.life for event in self.of(LifeEvent) if event.what == "started"]
-
     def lines(self) -> Iterator[str]:
         """Tell it, a line an event."""
         return (told(event) for event in self.events)

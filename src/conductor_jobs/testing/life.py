@@ -68,10 +68,12 @@ class Life:
     def __init__(self, world: World, name: str, node: Node, befalls: Callable[[StoreCall], StoreFault | None]) -> None:
         scenario = world.scenario
         self.name = name
-        self.gone = trio.Event()
+        self.gone: trio.Event = trio.Event()
         self._world = world
         self._crashed = False
-        self.store = FaultyLeaseStore(_StoreSide(world, name), clock_rate=world.clock_rate)
+        self.store: FaultyLeaseStore = FaultyLeaseStore(
+            _StoreSide(world, name), clock_rate=world.clock_rate, watching=bool(scenario.watching)
+        )
         self.store.fault = befalls
         self._outside = trio.CancelScope()
         self._added: list[JournalEntry] = []
@@ -81,7 +83,7 @@ class Life:
         jobs.register_runner("limited", self._limited, timeout=TIMEOUT)
         self._conductor = Conductor(
             jobs,
-            store=_EngineSide(self, self.store, watching=bool(scenario.watching)),
+            store=_EngineSide(self, self.store),
             lease_name=LEASE_NAME,
             node=node,
             timing=scenario.timing,
@@ -112,11 +114,9 @@ class Life:
                     nursery.start_soon(self._conductor.run_while_leader, self._serve)
 
     def request_stop(self) -> None:
-        """Ask for a stop; what has not begun to run does not begin."""
+        """Ask for a stop."""
         self.note(LifeEvent, "stop requested")
-        self._conductor.request_stop()
-        if not self._conductor.started:
-            self._outside.cancel()
+        self._end_by(self._conductor.request_stop)
 
     def cancel(self) -> None:
         """Cancel from outside, which is a stop too."""
@@ -129,8 +129,15 @@ class Life:
         self._crashed = True
         self.store.fault = StoreFault(error=ConnectionError("crashed"))
         self.store.reset()
-        self._conductor.cancel_work()
+        self._end_by(self._conductor.cancel_work)
         self.gone.set()
+
+    def _end_by(self, end: Callable[[], None]) -> None:
+        # A conductor that does not run yet hears nothing of it: then it is not to begin.
+        if self._conductor.started:
+            end()
+        else:
+            self._outside.cancel()
 
     def note(self, kind: Callable[..., E], *facts: Any) -> None:
         """Add an event of this life to the history, unless it has crashed."""
@@ -227,15 +234,12 @@ class Life:
 class _EngineSide:
     """The store as the engine sees it: what was asked and what came back, when."""
 
-    def __init__(self, life: Life, store: FaultyLeaseStore, *, watching: bool) -> None:
+    def __init__(self, life: Life, store: FaultyLeaseStore) -> None:
         self._life = life
         self._store = store
-        self._watching = watching
         self._calls = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name == "wait_released" and not self._watching:
-            raise AttributeError(name)
         return getattr(self._store, name)
 
     async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast, final, get_args
+from typing import Literal, final, get_args
 
 from ..lease import LeaseStore
 from ..seconds import checked_seconds
@@ -115,9 +115,9 @@ class Scenario:
 
     def drawn(self, seed: int) -> "Scenario":
         """Settle what the scenario leaves to the seed."""
-        chance = random.Random(f"scenario {seed}")
-        watching = chance.random() < 0.5
-        return replace(self, watching=watching) if self.watching is None else self
+        if self.watching is not None:
+            return self
+        return replace(self, watching=random.Random(f"scenario {seed}").random() < 0.5)
 
     def clock_rate(self, seed: int) -> float:
         """Return how fast the store's clock runs under a seed."""
@@ -137,13 +137,3 @@ class Scenario:
                 return chance.choice((0.0, chance.uniform(0, 2 * ttl)))
             case _:
                 return chance.uniform(0.5, 2 * ttl)
-
-
-def is_store_fault(kind: FaultKind) -> bool:
-    """Return whether a fault befalls calls of the store."""
-    return kind in cast("tuple[str, ...]", STORE_FAULTS)
-
-
-def is_runner_fault(kind: FaultKind) -> bool:
-    """Return whether a fault is something that a runner does."""
-    return kind in cast("tuple[str, ...]", RUNNER_FAULTS)
