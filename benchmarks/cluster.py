@@ -6,61 +6,28 @@ node. (The node itself goes on, not knowing that it is dead, until its term ends
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar, final
 
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, Holder, LeaseGrant, LeaseTiming, Node, TimedJobs
-from conductor_jobs.lease import NodeSeen, NodeState
+from conductor_jobs import Conductor, LeaseTiming, Node, TimedJobs
 from conductor_jobs.stores.memory import MemoryLeaseStore
+from conductor_jobs.testing import FaultyLeaseStore, StoreFault
+from conductor_jobs.testing.faulty_store import StoreCall
+from conductor_jobs.testing.seeding import run_seeded
 
 T = TypeVar("T")
 # Seconds that a question travels, and its answer: each way a random time up to this.
 LATENCY = 0.005
 
 
-@final
-class Wire:
-    """One node's way to the store; `cut` it and the node is gone. `calls` are the moments and kinds of its calls."""
-
-    def __init__(self, store: MemoryLeaseStore, *, watching: bool) -> None:
-        self._store = store
-        self.cut = False
-        self.calls: list[tuple[float, str]] = []
-        # The engine looks for the method: a store that has none is polled.
-        if watching:
-            self.wait_released = store.wait_released
-
-    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
-        """See `LeaseStore.acquire`."""
-        kind = "campaign" if term is None else "renew"
-        return await self._carry(kind, lambda: self._store.acquire(lease_name, holder, ttl, term=term))
-
-    async def release(self, lease_name: str, holder: Holder) -> bool:
-        """See `LeaseStore.release`."""
-        return await self._carry("release", lambda: self._store.release(lease_name, holder))
-
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        """See `NodeRegistry.heartbeat`."""
-        await self._carry("heartbeat", lambda: self._store.heartbeat(lease_name, node, incarnation, state))
-
-    async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
-        """See `NodeRegistry.nodes`."""
-        return await self._carry("nodes", lambda: self._store.nodes(lease_name))
-
-    async def _carry(self, kind: str, call: Callable[[], Awaitable[T]]) -> T:
-        self.calls.append((trio.current_time(), kind))
-        await self._travel()
-        answer = await call()
-        await self._travel()
-        return answer
-
-    async def _travel(self) -> None:
-        await trio.sleep(random.uniform(0, LATENCY))
-        if self.cut:
-            await trio.sleep_forever()
+def _latency(call: StoreCall) -> StoreFault | None:
+    # A standby that waits to be told of a release has asked long before.
+    if call == "wait_released":
+        return None
+    return StoreFault(delay_before=random.uniform(0, LATENCY), delay_after=random.uniform(0, LATENCY))
 
 
 @final
@@ -68,7 +35,8 @@ class SimulatedNode:
     """A conductor and its way to the store."""
 
     def __init__(self, name: str, store: MemoryLeaseStore, priority: int | None, *, watching: bool) -> None:
-        self.wire = Wire(store, watching=watching)
+        self.wire = FaultyLeaseStore(store, watching=watching)
+        self.wire.fault = _latency
         self.conductor = Conductor(
             TimedJobs(),
             store=self.wire,
@@ -125,7 +93,7 @@ class Cluster:
                     waiting.start_soon(wait, node)
         return found[0]
 
-    def calls(self, since: float, until: float) -> Counter[str]:
+    def calls(self, since: float, until: float) -> Counter[StoreCall]:
         """Count the calls of all nodes in that time, by their kind."""
         return Counter(kind for node in self.nodes for at, kind in node.wire.calls if since <= at < until)
 
@@ -137,7 +105,7 @@ class Cluster:
 
 
 def simulate(run: Callable[[trio.Nursery], Awaitable[T]], seed: int) -> T:
-    """Run on virtual time, with a nursery that is cancelled at the end; `seed` draws the jitter, not Trio's order."""
+    """Run on virtual time, with a nursery that is cancelled at the end; `seed` decides what is left to chance."""
 
     async def in_nursery() -> T:
         async with trio.open_nursery() as nursery:
@@ -145,5 +113,4 @@ def simulate(run: Callable[[trio.Nursery], Awaitable[T]], seed: int) -> T:
             nursery.cancel_scope.cancel()
         return found
 
-    random.seed(seed)
-    return trio.run(in_nursery, clock=MockClock(autojump_threshold=0))
+    return run_seeded(in_nursery, seed, MockClock(autojump_threshold=0))

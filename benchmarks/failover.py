@@ -74,7 +74,7 @@ async def _one_run(nursery: trio.Nursery, *, watching: bool, crash: bool, priori
     leader = cluster.leader
     began = trio.current_time()
     if crash:
-        leader.wire.cut = True
+        leader.wire.partition()
     else:
         leader.conductor.request_stop()
     await cluster.wait_for_another(leader)

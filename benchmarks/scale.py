@@ -20,6 +20,8 @@ import click
 import msgspec
 import trio
 
+from conductor_jobs.testing.faulty_store import StoreCall
+
 from .cluster import Cluster, SimulatedNode, simulate
 from .measuring import Cell, Table, command
 
@@ -43,7 +45,7 @@ class Change(msgspec.Struct, frozen=True):
 class Observed(msgspec.Struct, frozen=True):
     """What one simulation showed: calls by kind in the steady state, and two changes of leader."""
 
-    steady: Counter[str]
+    steady: Counter[StoreCall]
     crash: Change
     stop: Change
 
@@ -79,7 +81,7 @@ async def _observe(nursery: trio.Nursery, *, size: int, watching: bool) -> Obser
     await trio.sleep(STEADY_SECONDS)
     steady = cluster.calls(began, trio.current_time())
     leader = cluster.leader
-    leader.wire.cut = True
+    leader.wire.partition()
     crash, successor = await _change(cluster, leader, before=1.0)
     # The new leader has renewed, and the standbys have seen it.
     await trio.sleep(random.uniform(*SETTLE_SECONDS))

@@ -14,7 +14,7 @@ from typing import final
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # pyright: ignore[reportMissingModuleSource]
 from apscheduler.triggers.base import BaseTrigger  # pyright: ignore[reportMissingModuleSource]
 
-from .contender import Job, Window, contender_command, warm_up
+from .contender import Job, contender_command, us_run
 
 SOON = timedelta(microseconds=1)
 MANY = 1_000_000
@@ -35,10 +35,7 @@ async def _measure(jobs: int, seconds: float) -> float:
     for _ in range(jobs):
         scheduler.add_job(job.run, AlwaysDue(), max_instances=MANY, misfire_grace_time=None)
     scheduler.start()
-    await asyncio.sleep(warm_up(seconds))
-    window = Window(job)
-    await asyncio.sleep(seconds)
-    taken = window.us_run()
+    taken = await us_run(job, seconds, asyncio.sleep)
     # A shutdown with executions in flight would report every one of them.
     scheduler.pause()
     await asyncio.sleep(0.05)

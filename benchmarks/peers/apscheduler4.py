@@ -15,7 +15,7 @@ import trio
 from apscheduler import AsyncScheduler, TaskDefaults  # pyright: ignore[reportMissingModuleSource]
 from apscheduler.abc import Trigger  # pyright: ignore[reportMissingModuleSource]
 
-from .contender import Job, Window, contender_command, warm_up
+from .contender import Job, contender_command, us_run
 
 
 @final
@@ -40,10 +40,7 @@ async def _measure(jobs: int, seconds: float) -> float:
         for _ in range(jobs):
             await scheduler.add_schedule(job.run, AlwaysDue())
         await scheduler.start_in_background()
-        await trio.sleep(warm_up(seconds))
-        window = Window(job)
-        await trio.sleep(seconds)
-        taken = window.us_run()
+        taken = await us_run(job, seconds, trio.sleep)
         await scheduler.stop()
     return taken
 

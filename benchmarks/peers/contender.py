@@ -6,7 +6,7 @@ many executions it gets done in the seconds after a warm-up, however it goes abo
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import final
 
 import click
@@ -53,6 +53,14 @@ def contender_command(measure: Callable[[int, float], float]) -> click.Command:
         click.Argument(["seconds"], type=float),
     ]
     return click.Command(None, params=[*arguments], callback=run)
+
+
+async def us_run(job: Job, seconds: float, sleep: Callable[[float], Awaitable[object]]) -> float:
+    """Warm up, watch the job for so many seconds, and return the microseconds per execution."""
+    await sleep(warm_up(seconds))
+    window = Window(job)
+    await sleep(seconds)
+    return window.us_run()
 
 
 def warm_up(seconds: float) -> float:

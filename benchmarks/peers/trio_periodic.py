@@ -6,7 +6,7 @@ python -m benchmarks.peers.trio_periodic N SECONDS
 import trio
 from trio_util import periodic
 
-from .contender import Job, Window, contender_command, warm_up
+from .contender import Job, contender_command, us_run
 
 PERIOD = 1e-9
 
@@ -21,10 +21,7 @@ async def _measure(jobs: int, seconds: float) -> float:
     async with trio.open_nursery() as nursery:
         for _ in range(jobs):
             nursery.start_soon(run_often)
-        await trio.sleep(warm_up(seconds))
-        window = Window(job)
-        await trio.sleep(seconds)
-        taken = window.us_run()
+        taken = await us_run(job, seconds, trio.sleep)
         nursery.cancel_scope.cancel()
     return taken
 

@@ -22,8 +22,9 @@ above it:
     runners                 the registry, and what a runner is given and returns
     execution, ticks        one tick; admission, the tick task and the interval grid
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
-    signals, conductor, hosting
-                            draining on a signal; what an application holds; running it in a thread
+    signals, taken_leases, conductor, hosting
+                            draining on a signal; one conductor of a process on a lease; what an application
+                            holds; running it in a thread
     testing/                for tests of your jobs: time, threads and contexts that a test controls
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it

@@ -27,6 +27,7 @@ from .runtime import Runtime
 from .signals import EXIT_CANCELLED
 from .stderr import tell
 from .terminal import person_line
+from .verify import BadJournal
 from .watchdog import EXIT_OVERRUN
 
 EXIT_OK = 0
@@ -234,7 +235,7 @@ def _warn_of_variables() -> None:
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return EXIT_CANCELLED
-    if isinstance(error, Unusable | BadApp | BadSettings):
+    if isinstance(error, Unusable | BadApp | BadSettings | BadJournal):
         return _refuse(error)
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return error.code  # click's own, as after a completion

@@ -2,12 +2,10 @@
 
 import os
 import secrets
-import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Hashable
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Literal, final
 
 import trio
 
@@ -24,12 +22,10 @@ from .seconds import checked_seconds
 from .signals import run_until_signalled
 from .status import ConductorStatus, status_of
 from .supervisor import Phase, Plan, Supervisor
+from .taken_leases import taking
 from .term import Named, Term
 from .timing import LeaseTiming
 from .watchdog import OnOverrun
-
-_running: Final[set[tuple[int, Hashable, str]]] = set()
-_running_lock: Final = threading.Lock()
 
 
 @final
@@ -140,7 +136,7 @@ class Conductor:
             raise RuntimeError("this conductor is running already")
         failure: BaseException | None = None
         try:
-            with self._registered():
+            with taking(self._store, self._lease_name):
                 self._supervisor = Supervisor(self._plan(), self._recorder, self._leadership)
                 self._leadership.enter("starting")
                 await self._supervisor.run(lambda: self._now_running(task_status))
@@ -309,23 +305,6 @@ class Conductor:
             boot_clock=self._boot_clock,
             on_overrun=self._on_overrun,
         )
-
-    @contextmanager
-    def _registered(self) -> Generator[None, None, None]:
-        store: Hashable = self._store if isinstance(self._store, Hashable) else id(self._store)
-        entry = (os.getpid(), store, self._lease_name)
-        with _running_lock:
-            if entry in _running:
-                raise ValueError(
-                    f"lease_name {self._lease_name!r} is taken: another conductor of this process runs with it on "
-                    "the same store; two intervals in one process are two lease names."
-                )
-            _running.add(entry)
-        try:
-            yield
-        finally:
-            with _running_lock:
-                _running.discard(entry)
 
 
 def _named(method: str, work: object) -> Named:

@@ -9,9 +9,8 @@ from typing import Any, Final, Literal, Unpack, final
 import msgspec
 import trio
 
-from .failures import error_text, split_failure
+from .failures import error_text, shown, split_failure
 from .journal import FRAMEWORK, EntryFields, Recorder
-from .journal_format import safe_repr
 from .lease import Node
 from .runners import Runner, RunnerResult, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
@@ -277,10 +276,10 @@ def _checked(outcome: object) -> RunnerResult:
         outcome.close()
         raise TypeError("returned a coroutine that nobody awaits: declare the runner `async def`")
     if not isinstance(outcome, RunnerResult):
-        raise TypeError(f"returned {safe_repr(outcome)}, but a runner returns a RunnerResult or None")
+        raise TypeError(f"returned {shown(outcome)}, but a runner returns a RunnerResult or None")
     # By their types: an object can pass itself off as a text by its `__class__`, and is none when it is written.
     if not issubclass(type(outcome.result), str) or not issubclass(type(outcome.details), Mapping | None):
-        raise TypeError(f"returned {safe_repr(outcome)}, but result must be a text, details a mapping or None")
+        raise TypeError(f"returned {shown(outcome)}, but result must be a text, details a mapping or None")
     # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
     return outcome if not outcome.details else RunnerResult(outcome.result, dict(outcome.details))
 

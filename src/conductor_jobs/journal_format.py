@@ -5,6 +5,7 @@ from typing import Any, final
 
 import msgspec
 
+from .failures import shown
 from .journal import JournalEntry
 
 KEYS = JournalEntry.__struct_fields__[:7]
@@ -24,19 +25,12 @@ class _Line(msgspec.Struct):
 
 
 @final
-class LineFacts(msgspec.Struct, gc=False):
+class LineFacts(_Line, gc=False):
     """What a judge of a line needs, decoded at once: the seven keys, and the few details that the engine's rules name.
 
     Stands for a `JournalEntry` whose other details were not read. A runner may give such a detail any value.
     """
 
-    batch_id: str
-    duration_ms: int | float | None
-    error: str | None
-    result: str | None
-    runner: str
-    stage: str
-    ts: str
     term: Any = None
     lease_name: Any = None
     holder_id: Any = None
@@ -133,7 +127,7 @@ def _encode_value(value: object) -> bytes:
     try:
         return _encoder.encode(_plain(value, 0))
     except Exception:  # noqa: BLE001 - as above
-        return _encoder.encode(_mended(safe_repr(value)))
+        return _encoder.encode(_mended(shown(value)))
 
 
 def _plain(value: Any, depth: int) -> object:
@@ -156,22 +150,14 @@ def _plain(value: Any, depth: int) -> object:
     try:
         return msgspec.Raw(_encoder.encode(int.__int__(value) if issubclass(kind, int) else value))
     except Exception:  # noqa: BLE001 - as above
-        return _mended(safe_repr(value))
-
-
-def safe_repr(value: object) -> str:
-    """Return the value's repr, or its type's name where even that fails."""
-    try:
-        return str.__str__(repr(value))
-    except Exception:  # noqa: BLE001 - a user's __repr__ may do anything
-        return f"<{type(value).__name__}>"
+        return _mended(shown(value))
 
 
 def _safe_text(key: object) -> str:
     try:
         return str.__str__(f"{key}")
     except Exception:  # noqa: BLE001 - a user's __str__ may do anything
-        return safe_repr(key)
+        return shown(key)
 
 
 def _mended_head(head: _Line) -> _Line:
@@ -179,8 +165,10 @@ def _mended_head(head: _Line) -> _Line:
 
 
 def _mended_field(value: Any) -> Any:
-    if value is None or issubclass(type(value), str):
-        return None if value is None else _mended(str.__str__(value))
+    if value is None:
+        return None
+    if issubclass(type(value), str):
+        return _mended(str.__str__(value))
     # A number of milliseconds; beyond what a float can tell it is as good as none.
     try:
         return float(value)

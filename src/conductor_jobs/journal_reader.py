@@ -79,8 +79,14 @@ def read_journal(path: str | Path) -> JournalReader:
     return JournalReader(where)
 
 
+def first_content(file: Path, decode: Callable[[bytes], T]) -> T | None:
+    """Return what `decode` makes of the first line that it takes, or None."""
+    return next((content for _, content in read_lines(file, decode, lambda _: None)), None)
+
+
 def _begins(file: Path) -> str:
-    return next((entry.ts for _, entry in read_lines(file, decode_line, lambda _: None)), "")
+    first = first_content(file, decode_line)
+    return "" if first is None else first.ts
 
 
 def _moment(entry: JournalEntry) -> str:

@@ -23,6 +23,8 @@ NodeState = Literal["leader", "standby", "stopped"]
 
 PRIMARY_PRIORITY = 100
 STANDBY_PRIORITY = 50
+# Terms end below it: a fencing token is kept in databases, ours and users', whose integers have 64 bits.
+TERM_LIMIT = 2**63
 
 
 @final

@@ -6,7 +6,7 @@ from typing import TypeVar
 import trio
 
 from .failures import error_text, shown, split_failure
-from .lease import Holder, LeaseGrant
+from .lease import TERM_LIMIT, Holder, LeaseGrant
 from .seconds import checked_seconds
 
 T = TypeVar("T")
@@ -51,8 +51,9 @@ def checked_grant(answer: object, asker: Holder) -> LeaseGrant:
         raise TypeError(f"acquire returned {shown(answer)}, which is no LeaseGrant")
     leads, holder_id, term = answer.is_leader, answer.holder_id, answer.term
     _require(type(leads) is bool, "is_leader must be True or False", leads)
-    # A fencing token is kept in users' databases, whose integers have 64 bits.
-    _require(type(term) is int and leads <= term < 2**63, f"term must be an integer from {leads:d} to 2**63 - 1", term)
+    _require(
+        type(term) is int and leads <= term < TERM_LIMIT, f"term must be an integer from {leads:d} to 2**63 - 1", term
+    )
     _require(holder_id is None or type(holder_id) is str, "holder_id must be a text or None", holder_id)
     _require(type(answer.expires_in) in (int, float), "expires_in must be a number of seconds", answer.expires_in)
     if leads:

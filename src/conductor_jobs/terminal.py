@@ -4,8 +4,8 @@ from datetime import datetime
 
 import click
 
+from .failures import shown
 from .journal import LEASE, JournalEntry
-from .journal_format import safe_repr
 
 _RUNNER_WIDTH = 24
 _STAGE_WIDTH = 20
@@ -42,7 +42,7 @@ def _coloured(words: str, entry: JournalEntry) -> str:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else safe_repr(value)
+    return value if isinstance(value, str) else shown(value)
 
 
 def one_line(text: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from .audit import AuditReport, JournalAudit
 from .journal_format import LineFacts, decode_facts
 from .journal_merge import merged
-from .journal_reader import SkippedLine, read_lines
+from .journal_reader import SkippedLine, first_content, read_lines
 
 
 class BadJournal(ValueError):
@@ -83,7 +83,7 @@ def _named(paths: Sequence[Path]) -> list[_JournalFile]:
 
 def _first_entry(path: Path) -> LineFacts | None:
     try:
-        return next((line for _, line in read_lines(path, decode_facts, lambda _: None)), None)
+        return first_content(path, decode_facts)
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -25,7 +25,7 @@ import trio
 from .. import records
 from ..clocks import boot_clock_domain, boot_time
 from ..errors import Unusable
-from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
+from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
 from .sqlite_file import is_busy, transaction
 
@@ -35,7 +35,6 @@ Abandoned = Callable[[], bool]
 _RETRY_PAUSE: Final = (0.005, 0.03)
 _LEASE_THREADS: Final = 4
 _NODE_THREADS: Final = 2
-_TERMS: Final = 2**63  # SQLite's integers end below it; only a hand gets there
 
 
 @final
@@ -103,7 +102,7 @@ class SQLiteLeaseStore:
             now, before = self._read(database, lease_name)
             barred = _is_barred(database, lease_name, holder)
             changed = records.acquire(before, holder, ttl, term, now, barred=barred)
-            if changed is not None and changed.term == _TERMS:
+            if changed is not None and changed.term == TERM_LIMIT:
                 raise Unusable(f"database {str(self.path)!r} has no number left for the next term of {lease_name!r}.")
             if changed is not None:
                 _write(database, lease_name, changed)
@@ -189,7 +188,7 @@ def _why_not_ours(node_id: object, incarnation: object, term: object, ttl: objec
     for column, value, holds in (
         ("node_id", node_id, type(node_id) is str),
         ("incarnation", incarnation, type(incarnation) is str),
-        ("term", term, type(term) is int and 0 < term < _TERMS),
+        ("term", term, type(term) is int and 0 < term < TERM_LIMIT),
         ("ttl", ttl, type(ttl) is float and 0 < ttl < math.inf),
         ("expires_at", expires_at, type(expires_at) is float),
     ):

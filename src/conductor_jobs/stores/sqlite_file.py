@@ -71,7 +71,9 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
             with database:
                 if abandoned():
                     raise AbandonedError
-                if not _is_prepared(database, path):
+                if _is_prepared(database, path):
+                    _require_our_tables(database, path)
+                else:
                     _create_schema(database)
                 yield database
     except UnicodeDecodeError as error:
@@ -120,7 +122,6 @@ def _is_prepared(database: sqlite3.Connection, path: Path) -> bool:
             f"database {str(path)!r} has schema version {version}, and this conductor-jobs knows {SCHEMA_VERSION}: "
             f"it was made by {'a newer' if version > SCHEMA_VERSION else 'another'} one."
         )
-    _require_our_tables(database, path)
     return True
 
 
