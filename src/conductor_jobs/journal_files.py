@@ -5,16 +5,16 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import msgspec
 import trio
 
 from .errors import Unusable
 from .journal import FRAMEWORK, JournalEntry, complain
-from .journal_format import encode_line
+from .journal_format import encode_details, encode_line
 
 # Written at once at the most: a larger write would hold up the loop for milliseconds.
 WRITE_LIMIT = 64 * 1024
@@ -53,7 +53,6 @@ class JournalFiles:
         self._date = ""
         self._started_entry: JournalEntry | None = None
         self._buffer = bytearray()
-        self._buffered = 0
         self._torn = False
         self._unreported = 0
         self._reported: set[str] = set()
@@ -62,6 +61,7 @@ class JournalFiles:
         self._buffer_names_us = False
         self._sync_limiter = trio.CapacityLimiter(1)
         self._last: JournalEntry | None = None
+        self._start_details: tuple[Mapping[str, Any], bytes] = ({}, b"")
         self.entries_lost: int = 0
 
     def open(self, date: str) -> None:
@@ -76,32 +76,30 @@ class JournalFiles:
     def add(self, entry: JournalEntry) -> None:
         """Take an entry; never raises."""
         # First of all: the repr of a detail may log, and change everything below.
-        line = encode_line(entry)
+        line = self._line(entry)
         if entry.ts[:10] != self._date:
             self.flush()
             self._close_file()
             self._date = entry.ts[:10]
         self._buffer += line
-        self._buffered += 1
         self._last = entry
-        if entry.runner == FRAMEWORK and entry.stage == "started":
+        if entry.stage == "started" and entry.runner == FRAMEWORK:
             self._started_entry, self._buffer_names_us = entry, True
         if len(self._buffer) >= WRITE_LIMIT:
             self.flush()
 
     def flush(self) -> None:
         """Write what was added; never raises."""
-        if not self._buffered:
+        if not self._buffer:
             return
-        data, count = self._buffer, self._buffered
-        self._buffer, self._buffered = bytearray(), 0
+        data, self._buffer = self._buffer, bytearray()
         try:
             if self._file < 0:
                 self._open(self._date)
         except OSError as error:
-            self._lose(count, error)
+            self._lose(data.count(b"\n"), error)
         else:
-            self._write(data, count)
+            self._write(data)
         self._buffer_names_us = False
 
     async def sync(self) -> None:
@@ -152,15 +150,26 @@ class JournalFiles:
                 return
         raise OSError(errno.EAGAIN, f"another writer holds {name}")
 
-    def _write(self, data: bytearray, count: int) -> None:
-        preamble = self._preamble()
-        whole = preamble + data
+    def _line(self, entry: JournalEntry) -> bytes:
+        # The runners' starts of a tick share one dict of details, which is encoded once.
+        if entry.stage != "runner_started":
+            return encode_line(entry)
+        details, encoded = self._start_details
+        if entry.details is not details:
+            encoded = encode_details(entry.details)
+            self._start_details = entry.details, encoded
+        return encode_line(entry, encoded)
+
+    def _write(self, data: bytearray) -> None:
+        preamble = b"" if self._file_names_us and not self._torn and not self._unreported else self._preamble()
+        whole = preamble + data if preamble else data
         written = 0
         try:
+            written = os.write(self._file, whole)
             while written < len(whole):
                 written += os.write(self._file, whole[written:])
         except OSError as error:
-            lost = count - self._whole_lines(len(preamble), whole[:written])
+            lost = data.count(b"\n") - self._whole_lines(len(preamble), whole[:written])
             self._lose(lost, error)
         else:
             self._torn, self._unreported, self._file_names_us = False, 0, True

@@ -11,7 +11,8 @@ KEYS = JournalEntry.__struct_fields__[:7]
 _RESERVED = frozenset(KEYS)
 
 
-class _Line(msgspec.Struct):
+# Not tracked by the garbage collector: it holds texts and numbers alone, and one is made for every line.
+class _Line(msgspec.Struct, gc=False):
     batch_id: str
     duration_ms: int | float | None
     error: str | None
@@ -37,16 +38,19 @@ _decoder = msgspec.json.Decoder(_Line)
 _details_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def encode_line(entry: JournalEntry) -> bytes:
-    """Return the entry as one line, with its newline. Never raises: what cannot be encoded becomes its repr."""
+def encode_line(entry: JournalEntry, details: bytes | None = None) -> bytes:
+    """Return the entry as one line, with its newline. Never raises: what cannot be encoded becomes its repr.
+
+    `details`: the entry's, as `encode_details` has encoded them before.
+    """
     head = _Line(entry.batch_id, entry.duration_ms, entry.error, entry.result, entry.runner, entry.stage, entry.ts)
     try:
         line = _encoder.encode(head)
     except UnicodeEncodeError:  # a lone surrogate, from a file name or a broken decoder
         line = _encoder.encode(_mended_texts(head))
-    if entry.details:
-        line = line[:-1] + b"," + _encode_details(entry.details)[1:]
-    return line + b"\n"
+    if not entry.details:
+        return line + b"\n"
+    return b"%b,%b\n" % (line[:-1], (details or encode_details(entry.details))[1:])
 
 
 def decode_line(line: bytes) -> JournalEntry:
@@ -63,13 +67,22 @@ def decode_line(line: bytes) -> JournalEntry:
     )
 
 
-def _encode_details(details: Mapping[str, Any]) -> bytes:
+def encode_details(details: Mapping[str, Any]) -> bytes:
+    """Return the details as a JSON object whose names are none of the seven keys; raises as little as `encode_line`."""
     try:
-        if type(details) is dict and all(type(key) is str and key not in _RESERVED for key in details):
+        if type(details) is dict and _names_are_free(details):
             return _encoder.encode(details)
     except Exception:  # noqa: BLE001, S110 - whatever a user's value raises, its entry is kept, below
         pass
     return b"{" + b",".join(_encode_detail(key, value) for key, value in _renamed(details)) + b"}"
+
+
+def _names_are_free(details: dict[str, Any]) -> bool:
+    # A plain loop: a generator costs more than the encoding.
+    for name in details:
+        if type(name) is not str or name in _RESERVED:
+            return False
+    return True
 
 
 def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
