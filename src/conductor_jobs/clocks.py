@@ -64,6 +64,10 @@ class Clocks:
         """Read both clocks."""
         return Instant(self._trio_time(), self._boot_time())
 
+    def have_reached(self, deadline: Instant) -> bool:
+        """Return whether `deadline` has come by either clock."""
+        return self._trio_time() >= deadline.trio or self._boot_time() >= deadline.boot
+
     def remaining(self, deadline: Instant) -> float:
         """Return the seconds until `deadline` by the clock that is nearer to it; negative when it has passed."""
         return min(deadline.trio - self._trio_time(), deadline.boot - self._boot_time())

@@ -49,7 +49,7 @@ class Term:
     @property
     def over(self) -> EndReason | None:
         """Why leader's work may not go on, or None while it may. A term past its deadline is no term."""
-        if self._ended is None and self._clocks.remaining(self._deadline) <= 0:
+        if self._ended is None and self._clocks.have_reached(self._deadline):
             return "lease_expired"
         return self._ended
 
