@@ -1,18 +1,18 @@
 """One admitted tick, from its `tick_started` to its last entry: the gate, the runners one by one, the decision."""
 
 import math
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final, Literal, Unpack, final
+from typing import Any, Literal, final
 
 import msgspec
 import trio
 
+from .calls import call_in_thread, call_on_loop, checked
 from .failures import error_text, split_failure
-from .journal import FRAMEWORK, EntryFields, Recorder
-from .journal_format import safe_repr
+from .journal import FRAMEWORK, Recorder
 from .lease import Node
-from .runners import Runner, RunnerResult, TickContext, TickTrigger, TimedJobsConfig
+from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
+from .timeouts import TimeoutWatch
 
 TickDecision = Literal[
     "failed",
@@ -26,9 +26,6 @@ TickDecision = Literal[
 
 # A tick of runners that never wait would starve the renewals; yielding before each would double its cost.
 YIELD_AFTER = 0.001
-# How many `threads_inline()` of the test kit are entered in this Trio run: MockClock jumps ahead past worker threads.
-threads_inline: Final = trio.lowlevel.RunVar[int]("conductor_jobs.threads_inline", default=0)
-_OK = RunnerResult()
 
 
 @final
@@ -63,16 +60,22 @@ class Tick:
         config: TimedJobsConfig,
         scope: TermScope | None,
         surroundings: Surroundings,
+        timeouts: TimeoutWatch,
     ) -> None:
         self.batch_id = batch_id
         self.result: TickResult | None = None
         self.ended: trio.Event = trio.Event()
+        #: The runner at work, if one is, and since when, by Trio's clock.
+        self.at_work: Runner | None = None
+        self.at_work_since: float = 0.0
         self._trigger: TickTrigger = trigger
         self._runners = runners
+        self._to_begin = iter(runners)
         self._config = config
         self._scope = scope
         self._surroundings = surroundings
         self._recorder = surroundings.recorder
+        self._timeouts = timeouts
         self._begun = 0
         self._succeeded = 0
         self._failed = 0
@@ -85,7 +88,8 @@ class Tick:
         interrupts the tick; a cancellation from further out, or an interrupt, is journaled and goes on.
         """
         self._started_at = trio.current_time()
-        self._recorder.write(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
+        # The first runner's start, or the tick's end, takes it along to the kernel.
+        self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
         try:
             if self._scope is None:
                 self._skip_rest("skipped_not_leader")
@@ -111,75 +115,83 @@ class Tick:
         return scope.term.over
 
     async def _run_runners(self, term: Term) -> None:
-        yielded_at = trio.current_time()
-        for runner in self._runners:
+        """Run what is left to begin; each runner that is unsuccessful leaves the scope, which is replaced."""
+        while True:
+            try:
+                with trio.CancelScope() as scope:
+                    await self._run_until_one_fails(term, scope)
+                    return
+                raise TimeoutError
+            except BaseException as error:  # noqa: BLE001 - what is no failure of a runner goes on
+                if self.at_work is None:
+                    raise
+                self._judge(self.at_work, term, error)
+
+    async def _run_until_one_fails(self, term: Term, scope: trio.CancelScope) -> None:
+        recorder, batch_id, timeouts = self._recorder, self.batch_id, self._timeouts
+        clock = trio.lowlevel.current_clock().current_time
+        shared, start_details = self._shared_context(term), self._start_details(term)
+        yielded_at = clock()
+        for runner in self._to_begin:
             # Clocks are compared before each start (I2): a scope is only cancelled when the loop turns.
             if term.over:
                 return
             self._begun += 1
-            await self._run_runner(runner, term)
-            if trio.current_time() - yielded_at > YIELD_AFTER:
-                await trio.lowlevel.checkpoint()
-                yielded_at = trio.current_time()
-        await trio.lowlevel.checkpoint()
-
-    async def _run_runner(self, runner: Runner, term: Term) -> None:
-        context = self._context(runner, term)
-        self._note(runner, "runner_started", result="running", details=self._start_details(term))
-        # Write-ahead (I17): once a runner's code runs, its start is in the kernel.
-        self._recorder.flush()
-        started_at = trio.current_time()
-        try:
-            outcome = await self._call(runner, context)
-        except BaseException as error:  # noqa: BLE001 - what is no failure goes on, below
-            failure, rest = split_failure(error)
-            self._note_unsuccessful(runner, term, failure, _ms_since(started_at))
-            if rest is not None:
-                raise rest from None
-        else:
+            context = TickContext(runner.name, *shared)
+            # Write-ahead (I17): once a runner's code runs, its start is in the kernel, and the end before it.
+            recorder.write(runner.name, "runner_started", batch_id, result="running", details=start_details)
+            self.at_work, self.at_work_since = runner, started_at = runner, clock()
+            deadline = math.inf
+            if runner.timeout is not None:
+                deadline = started_at + runner.timeout
+                timeouts.arm(scope, deadline)
+            if runner.in_thread:
+                outcome = await call_in_thread(runner, context, self._surroundings.thread_limiter)
+            else:
+                outcome = await call_on_loop(runner, context)
+            now = clock()
+            # Judged by the clock: a runner that never yields, and a thread, return without having been cancelled.
+            if now >= deadline:
+                raise TimeoutError
+            result, details = checked(outcome)
+            self.at_work = None
             self._succeeded += 1
-            self._note(
-                runner,
-                "runner_completed",
-                result=outcome.result,
-                duration_ms=_ms_since(started_at),
-                details=outcome.details,
+            duration_ms = round((now - started_at) * 1000)
+            recorder.add(
+                runner.name, "runner_completed", batch_id, result=result, duration_ms=duration_ms, details=details
             )
+            if runner.timeout is not None:
+                timeouts.disarm()
+            if now - yielded_at > YIELD_AFTER:
+                await trio.lowlevel.checkpoint()
+                yielded_at = clock()
 
-    async def _call(self, runner: Runner, context: TickContext) -> RunnerResult:
-        deadline = trio.current_time() + (math.inf if runner.timeout is None else runner.timeout)
-        outcome: object = None
-        try:
-            with trio.CancelScope(deadline=deadline):
-                if runner.in_thread and not threads_inline.get():
-                    outcome = await trio.to_thread.run_sync(
-                        runner.run, context, limiter=self._surroundings.thread_limiter
-                    )
-                else:
-                    outcome = await _call_interruptible(runner, context)
-        except Exception:
-            # What the cleanup of a runner raises that was timed out is no news beside the timeout.
-            if trio.current_time() < deadline:
-                raise
-        # Judged by the clock: a runner that never yields, and a thread, return without having been cancelled.
-        if trio.current_time() >= deadline:
-            raise TimeoutError(f"timed out after {runner.timeout:g} s")
-        return _checked(outcome)
-
-    def _note_unsuccessful(self, runner: Runner, term: Term, failure: Exception | None, duration_ms: int) -> None:
-        error = None if failure is None else error_text(failure)
+    def _judge(self, runner: Runner, term: Term, error: BaseException) -> None:
+        self._timeouts.disarm()
+        self.at_work = None
+        now = trio.current_time()
+        failure, rest = split_failure(error)
+        # What the cleanup of a runner raises that was timed out is no news beside the timeout.
+        if rest is None and runner.timeout is not None and now >= self.at_work_since + runner.timeout:
+            failure = TimeoutError(f"timed out after {runner.timeout:g} s")
+        duration_ms = round((now - self.at_work_since) * 1000)
+        text = None if failure is None else error_text(failure)
         # Once the term is over, what a runner's cleanup raises is part of its cancellation (I15).
-        if failure is None or term.over:
-            result = term.over or "cancelled"
-            self._note(runner, "runner_cancelled", result=result, duration_ms=duration_ms, error=error)
+        if failure is None or (reason := term.over):
+            stage, result = "runner_cancelled", term.over or "cancelled"
         else:
             self._failed += 1
-            self._note(runner, "runner_failed", result="failed", duration_ms=duration_ms, error=error)
+            stage, result = "runner_failed", "failed"
+        self._recorder.add(runner.name, stage, self.batch_id, result=result, duration_ms=duration_ms, error=text)
+        if rest is not None:
+            raise rest from None
 
     def _skip_rest(self, result: str) -> None:
+        details = {"trigger": self._trigger}
         for runner in self._runners[self._begun :]:
-            details = {"trigger": self._trigger}
-            self._note(runner, "runner_skipped", result=result, duration_ms=0, details=details)
+            self._recorder.add(
+                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=details
+            )
 
     def _finish(
         self,
@@ -202,14 +214,13 @@ class Tick:
         )
         self.result = TickResult(self.batch_id, decision, len(self._runners), self._failed)
 
-    def _note(self, runner: Runner, stage: str, **fields: Unpack[EntryFields]) -> None:
-        self._recorder.add(runner.name, stage, self.batch_id, **fields)
-
-    def _context(self, runner: Runner, term: Term) -> TickContext:
-        return TickContext(
-            runner.name,
-            self._surroundings.node.node_id,
-            self._surroundings.node.host,
+    def _shared_context(
+        self, term: Term
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder]:
+        node = self._surroundings.node
+        return (
+            node.node_id,
+            node.host,
             term.number,
             self.batch_id,
             self._trigger,
@@ -240,27 +251,6 @@ class Tick:
             "term": term.number,
             "trigger": self._trigger,
         }
-
-
-# The tick task is protected from KeyboardInterrupt, the user's own code in it is not.
-@trio.lowlevel.disable_ki_protection
-async def _call_interruptible(runner: Runner, context: TickContext) -> object:
-    outcome = runner.run(context)
-    return outcome if runner.in_thread else await outcome
-
-
-def _checked(outcome: object) -> RunnerResult:
-    if outcome is None:
-        return _OK
-    if isinstance(outcome, Coroutine):
-        outcome.close()
-        raise TypeError("returned a coroutine that nobody awaits: declare the runner `async def`")
-    if not isinstance(outcome, RunnerResult):
-        raise TypeError(f"returned {safe_repr(outcome)}, but a runner returns a RunnerResult or None")
-    if not isinstance(outcome.result, str) or not isinstance(outcome.details, Mapping | None):
-        raise TypeError(f"returned {safe_repr(outcome)}, but result must be a text, details a mapping or None")
-    # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
-    return outcome if not outcome.details else RunnerResult(outcome.result, dict(outcome.details))
 
 
 def _ms_since(moment: float) -> int:

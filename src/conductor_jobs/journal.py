@@ -7,7 +7,7 @@ alphabetical order, and then the details beside them.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypedDict, Unpack, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import msgspec
 import trio
@@ -52,15 +52,6 @@ class Journal(Protocol):
         ...
 
 
-class EntryFields(TypedDict, total=False):
-    """What an entry may say beside its runner, stage and batch id; see `JournalEntry`."""
-
-    result: str | None
-    details: Mapping[str, Any] | None
-    duration_ms: float | None
-    error: str | None
-
-
 @final
 class Recorder:
     """Stamps the engine's entries with time and batch id, and gives them to every journal.
@@ -93,15 +84,22 @@ class Recorder:
         return f"timed-jobs-{int(self._wall_clock() * 1000)}-{self._sequence}"
 
     @trio.lowlevel.enable_ki_protection
-    def add(self, runner: str, stage: str, batch_id: str, **fields: Unpack[EntryFields]) -> None:
+    def add(
+        self,
+        runner: str,
+        stage: str,
+        batch_id: str,
+        *,
+        result: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        duration_ms: float | None = None,
+        error: str | None = None,
+    ) -> None:
         """Take an entry that the next flush passes on."""
         with self._lock:
-            entry = self._entry(runner, stage, batch_id, **fields)
-            for journal in self._journals:
-                try:
-                    journal.add(entry)
-                except Exception as error:  # noqa: BLE001 - a journal of the user's never disturbs a tick (I18)
-                    self._report(journal, error)
+            if self._journals:
+                ts = self._timestamp()
+                self._pass_on(JournalEntry(batch_id, duration_ms, error, result, runner, stage, ts, details or {}))
 
     @trio.lowlevel.enable_ki_protection
     def flush(self) -> None:
@@ -110,26 +108,31 @@ class Recorder:
             for journal in self._journals:
                 try:
                     journal.flush()
-                except Exception as error:  # noqa: BLE001 - as above
+                except Exception as error:  # noqa: BLE001 - as below
                     self._report(journal, error)
 
-    def write(self, runner: str, stage: str, batch_id: str | None = None, **fields: Unpack[EntryFields]) -> None:
-        """Take an entry and pass it on at once; without a batch id it gets a number of its own."""
-        self.add(runner, stage, batch_id or self.next_batch_id(), **fields)
-        self.flush()
-
-    def _entry(
+    def write(
         self,
         runner: str,
         stage: str,
-        batch_id: str,
+        batch_id: str | None = None,
+        *,
         result: str | None = None,
         details: Mapping[str, Any] | None = None,
         duration_ms: float | None = None,
         error: str | None = None,
-    ) -> JournalEntry:
-        ts = self._timestamp()
-        return JournalEntry(batch_id, duration_ms, error, result, runner, stage, ts, details or {})
+    ) -> None:
+        """Take an entry and pass it on at once; without a batch id it gets a number of its own."""
+        batch_id = batch_id or self.next_batch_id()
+        self.add(runner, stage, batch_id, result=result, details=details, duration_ms=duration_ms, error=error)
+        self.flush()
+
+    def _pass_on(self, entry: JournalEntry) -> None:
+        for journal in self._journals:
+            try:
+                journal.add(entry)
+            except Exception as error:  # noqa: BLE001 - a journal of the user's never disturbs a tick (I18)
+                self._report(journal, error)
 
     def _timestamp(self) -> str:
         milliseconds = int(self._wall_clock() * 1000)
