@@ -15,10 +15,11 @@ from .clocks import boot_time
 from .errors import ConductorStopped, LeaseLost
 from .execution import TickResult
 from .failures import sole_exception
-from .journal import Journal, Recorder
+from .journal import Journal
 from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node, is_lease_store
+from .recorder import Recorder
 from .runners import TickTrigger, TimedJobs
 from .seconds import checked_seconds
 from .signals import run_until_signalled

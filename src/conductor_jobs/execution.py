@@ -8,8 +8,9 @@ import trio
 
 from .calls import call_in_thread, call_on_loop, checked
 from .failures import error_text, split_failure
-from .journal import FRAMEWORK, Recorder
+from .journal import FRAMEWORK
 from .lease import Node
+from .recorder import Recorder, TickEntries
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
 from .timeouts import TimeoutWatch
@@ -115,22 +116,23 @@ class Tick:
         return scope.term.over
 
     async def _run_runners(self, term: Term) -> None:
-        """Run what is left to begin; each runner that is unsuccessful leaves the scope, which is replaced."""
+        entries = self._recorder.tick(self.batch_id, self._start_details(term))
+        timed = any(runner.timeout is not None for runner in self._runners)
         while True:
             try:
-                with trio.CancelScope() as scope:
-                    await self._run_until_one_fails(term, scope)
-                    return
+                if not timed:
+                    return await self._run_until_one_fails(term, entries)
+                with trio.CancelScope() as self._timeouts.scope:
+                    return await self._run_until_one_fails(term, entries)
                 raise TimeoutError
             except BaseException as error:  # noqa: BLE001 - what is no failure of a runner goes on
-                if self.at_work is None:
-                    raise
-                self._judge(self.at_work, term, error)
+                self._judge(term, error)
+            finally:
+                entries.settle()
 
-    async def _run_until_one_fails(self, term: Term, scope: trio.CancelScope) -> None:
-        recorder, batch_id, timeouts = self._recorder, self.batch_id, self._timeouts
+    async def _run_until_one_fails(self, term: Term, entries: TickEntries) -> None:
+        timeouts, shared = self._timeouts, self._shared_context(term)
         clock = trio.lowlevel.current_clock().current_time
-        shared, start_details = self._shared_context(term), self._start_details(term)
         yielded_at = clock()
         for runner in self._to_begin:
             # Clocks are compared before each start (I2): a scope is only cancelled when the loop turns.
@@ -138,13 +140,12 @@ class Tick:
                 return
             self._begun += 1
             context = TickContext(runner.name, *shared)
-            # Write-ahead (I17): once a runner's code runs, its start is in the kernel, and the end before it.
-            recorder.write(runner.name, "runner_started", batch_id, result="running", details=start_details)
-            self.at_work, self.at_work_since = runner, started_at = runner, clock()
-            deadline = math.inf
+            # Write-ahead (I17): once a runner's code runs, its start is in the kernel.
+            entries.started(runner.name)
+            self.at_work, self.at_work_since, deadline = runner, clock(), math.inf
             if runner.timeout is not None:
-                deadline = started_at + runner.timeout
-                timeouts.arm(scope, deadline)
+                deadline = self.at_work_since + runner.timeout
+                timeouts.arm(deadline)
             if runner.in_thread:
                 outcome = await call_in_thread(runner, context, self._surroundings.thread_limiter)
             else:
@@ -154,31 +155,33 @@ class Tick:
             if now >= deadline:
                 raise TimeoutError
             result, details = checked(outcome)
-            self.at_work = None
-            self._succeeded += 1
-            duration_ms = round((now - started_at) * 1000)
-            recorder.add(
-                runner.name, "runner_completed", batch_id, result=result, duration_ms=duration_ms, details=details
-            )
             if runner.timeout is not None:
                 timeouts.disarm()
+            self.at_work = None
+            self._succeeded += 1
+            entries.completed(runner.name, result, round((now - self.at_work_since) * 1000), details)
             if now - yielded_at > YIELD_AFTER:
+                entries.settle()
                 await trio.lowlevel.checkpoint()
                 yielded_at = clock()
 
-    def _judge(self, runner: Runner, term: Term, error: BaseException) -> None:
+    def _judge(self, term: Term, error: BaseException) -> None:
+        """Journal what became of the runner at work; raises what is not its failure."""
+        runner, self.at_work = self.at_work, None
+        if runner is None:
+            raise error
         self._timeouts.disarm()
-        self.at_work = None
         now = trio.current_time()
+        duration_ms = round((now - self.at_work_since) * 1000)
         failure, rest = split_failure(error)
         # What the cleanup of a runner raises that was timed out is no news beside the timeout.
         if rest is None and runner.timeout is not None and now >= self.at_work_since + runner.timeout:
             failure = TimeoutError(f"timed out after {runner.timeout:g} s")
-        duration_ms = round((now - self.at_work_since) * 1000)
         text = None if failure is None else error_text(failure)
+        over = term.over
         # Once the term is over, what a runner's cleanup raises is part of its cancellation (I15).
-        if failure is None or (reason := term.over):
-            stage, result = "runner_cancelled", term.over or "cancelled"
+        if failure is None or over:
+            stage, result = "runner_cancelled", over or "cancelled"
         else:
             self._failed += 1
             stage, result = "runner_failed", "failed"

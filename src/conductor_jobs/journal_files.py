@@ -5,16 +5,16 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import msgspec
 import trio
 
 from .errors import Unusable
 from .journal import FRAMEWORK, JournalEntry, complain
-from .journal_format import encode_details, encode_line
+from .journal_format import encode_line
 
 # Written at once at the most: a larger write would hold up the loop for milliseconds.
 WRITE_LIMIT = 64 * 1024
@@ -60,8 +60,9 @@ class JournalFiles:
         self._file_names_us = False
         self._buffer_names_us = False
         self._sync_limiter = trio.CapacityLimiter(1)
-        self._last: JournalEntry | None = None
-        self._start_details: tuple[Mapping[str, Any], bytes] = ({}, b"")
+        # Of the latest line.
+        self._batch_id = ""
+        self._ts = ""
         self.entries_lost: int = 0
 
     def open(self, date: str) -> None:
@@ -76,15 +77,19 @@ class JournalFiles:
     def add(self, entry: JournalEntry) -> None:
         """Take an entry; never raises."""
         # First of all: the repr of a detail may log, and change everything below.
-        line = self._line(entry)
-        if entry.ts[:10] != self._date:
+        line = encode_line(entry)
+        self.add_lines(line, entry.batch_id, entry.ts)
+        if entry.stage == "started" and entry.runner == FRAMEWORK:
+            self._started_entry, self._buffer_names_us = entry, bool(self._buffer)
+
+    def add_lines(self, lines: bytes, batch_id: str, ts: str) -> None:
+        """Take entries that are lines already, all stamped `ts`; `batch_id` is that of the last. Never raises."""
+        if ts[:10] != self._date:
             self.flush()
             self._close_file()
-            self._date = entry.ts[:10]
-        self._buffer += line
-        self._last = entry
-        if entry.stage == "started" and entry.runner == FRAMEWORK:
-            self._started_entry, self._buffer_names_us = entry, True
+            self._date = ts[:10]
+        self._buffer += lines
+        self._batch_id, self._ts = batch_id, ts
         if len(self._buffer) >= WRITE_LIMIT:
             self.flush()
 
@@ -150,16 +155,6 @@ class JournalFiles:
                 return
         raise OSError(errno.EAGAIN, f"another writer holds {name}")
 
-    def _line(self, entry: JournalEntry) -> bytes:
-        # The runners' starts of a tick share one dict of details, which is encoded once.
-        if entry.stage != "runner_started":
-            return encode_line(entry)
-        details, encoded = self._start_details
-        if entry.details is not details:
-            encoded = encode_details(entry.details)
-            self._start_details = entry.details, encoded
-        return encode_line(entry, encoded)
-
     def _write(self, data: bytearray) -> None:
         preamble = b"" if self._file_names_us and not self._torn and not self._unreported else self._preamble()
         whole = preamble + data if preamble else data
@@ -186,16 +181,12 @@ class JournalFiles:
 
     def _preamble(self) -> bytes:
         lines = b"\n" if self._torn else b""
-        if self._last is None:
-            return lines
         # A file whose first lines are not our `started` opens with a `continued`, so that every line has an owner.
         if self._started_entry is not None and not self._file_names_us and not self._buffer_names_us:
-            lines += encode_line(msgspec.structs.replace(self._started_entry, stage="continued", ts=self._last.ts))
+            lines += encode_line(msgspec.structs.replace(self._started_entry, stage="continued", ts=self._ts))
         if self._unreported:
             details = {"lost_entry_count": self._unreported}
-            lost = JournalEntry(
-                self._last.batch_id, None, None, "lost", FRAMEWORK, "journal_lost", self._last.ts, details
-            )
+            lost = JournalEntry(self._batch_id, None, None, "lost", FRAMEWORK, "journal_lost", self._ts, details)
             lines += encode_line(lost)
         return lines
 

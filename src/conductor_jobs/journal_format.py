@@ -1,7 +1,7 @@
 """How an entry becomes a line of JSON and a line becomes an entry again."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
 import msgspec
 
@@ -38,19 +38,51 @@ _decoder = msgspec.json.Decoder(_Line)
 _details_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def encode_line(entry: JournalEntry, details: bytes | None = None) -> bytes:
-    """Return the entry as one line, with its newline. Never raises: what cannot be encoded becomes its repr.
+def encode_line(entry: JournalEntry) -> bytes:
+    """Return the entry as one line, with its newline. Never raises: what cannot be encoded becomes its repr."""
+    details = encode_details(entry.details) if entry.details else b""
+    return line_of(
+        entry.batch_id, entry.duration_ms, entry.error, entry.result, entry.runner, entry.stage, entry.ts, details
+    )
 
-    `details`: the entry's, as `encode_details` has encoded them before.
-    """
-    head = _Line(entry.batch_id, entry.duration_ms, entry.error, entry.result, entry.runner, entry.stage, entry.ts)
+
+def line_of(
+    batch_id: str,
+    duration_ms: float | None,
+    error: str | None,
+    result: str | None,
+    runner: str,
+    stage: str,
+    ts: str,
+    details: bytes,
+) -> bytes:
+    """Return the line of an entry whose details are encoded already, or are none: b"". Never raises."""
+    head = _Line(batch_id, duration_ms, error, result, runner, stage, ts)
     try:
         line = _encoder.encode(head)
     except UnicodeEncodeError:  # a lone surrogate, from a file name or a broken decoder
         line = _encoder.encode(_mended_texts(head))
-    if not entry.details:
-        return line + b"\n"
-    return b"%b,%b\n" % (line[:-1], (details or encode_details(entry.details))[1:])
+    return b"%b,%b\n" % (line[:-1], details[1:]) if details else line + b"\n"
+
+
+@final
+class LineTemplate:
+    """The line of an entry that is written again and again, under other runners' names at other times."""
+
+    __slots__ = ("_after_ts", "_before_runner", "_before_ts")
+
+    def __init__(self, batch_id: str, result: str, stage: str, details: Mapping[str, Any]) -> None:
+        line = encode_line(JournalEntry(batch_id, None, None, result, "<runner>", stage, "<ts>", details))
+        self._before_runner, _, rest = line.partition(b'"<runner>"')
+        self._before_ts, _, self._after_ts = rest.partition(b"<ts>")
+
+    def line(self, runner: str, ts: str) -> bytes:
+        """Return the line under this name and time stamp. Never raises."""
+        try:
+            name = _encoder.encode(runner)
+        except UnicodeEncodeError:
+            name = _encoder.encode(_mended(runner))
+        return self._before_runner + name + self._before_ts + ts.encode() + self._after_ts
 
 
 def decode_line(line: bytes) -> JournalEntry:
@@ -68,7 +100,7 @@ def decode_line(line: bytes) -> JournalEntry:
 
 
 def encode_details(details: Mapping[str, Any]) -> bytes:
-    """Return the details as a JSON object whose names are none of the seven keys; raises as little as `encode_line`."""
+    """Return details as a JSON object in which none of the seven keys is a name. Never raises, as `encode_line`."""
     try:
         if type(details) is dict and _names_are_free(details):
             return _encoder.encode(details)

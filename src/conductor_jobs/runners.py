@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar, final
 import msgspec
 
 from .failures import error_text
-from .journal import FRAMEWORK, LEASE, Recorder
+from .journal import FRAMEWORK, LEASE
+from .recorder import Recorder
 from .seconds import checked_seconds
 from .term import Term
 

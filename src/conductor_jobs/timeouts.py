@@ -17,13 +17,13 @@ class TimeoutWatch:
     """Cancels the runner at work once its time is up; `run` is a task that lasts as long as runners are run."""
 
     def __init__(self) -> None:
+        #: What the runner at work runs in.
+        self.scope: trio.CancelScope = trio.CancelScope()
         self._deadline = math.inf
-        self._watched = trio.CancelScope()
         self._sleep = trio.CancelScope()
 
-    def arm(self, scope: trio.CancelScope, deadline: float) -> None:
+    def arm(self, deadline: float) -> None:
         """Cancel `scope` at `deadline`, by Trio's clock, unless disarmed before that."""
-        self._watched = scope
         self._deadline = deadline
         if deadline < self._sleep.deadline:
             self._sleep.deadline = deadline
@@ -40,4 +40,4 @@ class TimeoutWatch:
                 await trio.sleep_forever()
             if trio.current_time() >= self._deadline:
                 self.disarm()
-                self._watched.cancel()
+                self.scope.cancel()

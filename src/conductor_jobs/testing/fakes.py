@@ -14,8 +14,9 @@ from trio.testing import MockClock
 
 from .. import calls
 from ..clocks import Clocks, Instant
-from ..journal import Journal, JournalEntry, Recorder
+from ..journal import Journal, JournalEntry
 from ..lease import Holder
+from ..recorder import Recorder
 from ..runners import TickContext, TickTrigger, TimedJobs
 from ..seconds import checked_seconds
 from ..term import Term

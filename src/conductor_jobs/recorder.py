@@ -1,0 +1,201 @@
+"""The recorder, through which the engine and its runners write the journal."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol, final
+
+import trio
+
+from .failures import error_text
+from .journal import Journal, JournalEntry, complain
+from .journal_files import JournalFiles
+from .journal_format import LineTemplate, encode_details, line_of
+
+
+@final
+class Recorder:
+    """Stamps the engine's entries with time and batch id, and gives them to every journal.
+
+    Protected from KeyboardInterrupt, which must not tear an entry or lose a line between buffer and disk.
+    """
+
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        self._journals: Sequence[Journal] = ()
+        self._broken: set[int] = set()
+        self._wall_clock = wall_clock
+        # Reentrant: the repr of a detail, or a finaliser, may log something of its own.
+        self.lock = threading.RLock()
+        self._sequence = 0
+        self._stamped: tuple[int, str] = (-1, "")
+
+    def tick(self, batch_id: str, start_details: Mapping[str, Any]) -> "TickEntries":
+        """Return what journals the runners of a tick; `start_details` are those of each runner's start."""
+        match self._journals:
+            case [JournalFiles() as files]:
+                return TickLines(self, files, batch_id, start_details)
+            case _:
+                return PlainTickEntries(self, batch_id, start_details)
+
+    def attach(self, journals: Sequence[Journal]) -> None:
+        """Write to these journals from now on; none means that nothing is written."""
+        with self.lock:
+            self._journals = journals
+            self._broken.clear()
+
+    def today(self) -> str:
+        """Return the UTC date now, `YYYY-MM-DD`."""
+        return self.timestamp()[:10]
+
+    def next_batch_id(self) -> str:
+        """Return `timed-jobs-<epoch milliseconds>-<sequence>`, the sequence counting from 1."""
+        self._sequence += 1
+        return f"timed-jobs-{int(self._wall_clock() * 1000)}-{self._sequence}"
+
+    @trio.lowlevel.enable_ki_protection
+    def add(
+        self,
+        runner: str,
+        stage: str,
+        batch_id: str,
+        *,
+        result: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        duration_ms: float | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Take an entry that the next flush passes on."""
+        with self.lock:
+            if self._journals:
+                ts = self.timestamp()
+                self._pass_on(JournalEntry(batch_id, duration_ms, error, result, runner, stage, ts, details or {}))
+
+    @trio.lowlevel.enable_ki_protection
+    def flush(self) -> None:
+        """Pass on what was added: it is in the kernel when this returns (I17), unless the disk fails (I18)."""
+        with self.lock:
+            for journal in self._journals:
+                try:
+                    journal.flush()
+                except Exception as error:  # noqa: BLE001 - as below
+                    self._report(journal, error)
+
+    def write(
+        self,
+        runner: str,
+        stage: str,
+        batch_id: str | None = None,
+        *,
+        result: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        duration_ms: float | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Take an entry and pass it on at once; without a batch id it gets a number of its own."""
+        batch_id = batch_id or self.next_batch_id()
+        self.add(runner, stage, batch_id, result=result, details=details, duration_ms=duration_ms, error=error)
+        self.flush()
+
+    def _pass_on(self, entry: JournalEntry) -> None:
+        for journal in self._journals:
+            try:
+                journal.add(entry)
+            except Exception as error:  # noqa: BLE001 - a journal of the user's never disturbs a tick (I18)
+                self._report(journal, error)
+
+    def timestamp(self) -> str:
+        """Return the time now, as entries bear it."""
+        milliseconds = int(self._wall_clock() * 1000)
+        # Formatting costs more than the rest of an entry, and many entries fall into one millisecond.
+        if self._stamped[0] != milliseconds:
+            seconds, fraction = divmod(milliseconds, 1000)
+            moment = datetime.fromtimestamp(seconds, UTC)
+            self._stamped = (milliseconds, f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:03d}Z")
+        return self._stamped[1]
+
+    def _report(self, journal: Journal, error: Exception) -> None:
+        if id(journal) not in self._broken:
+            self._broken.add(id(journal))
+            complain(f"{type(journal).__name__} raised {type(error).__name__}: {error_text(error)}")
+
+
+class TickEntries(Protocol):
+    """Journals the start and the successful end of runners, one after the other."""
+
+    def started(self, runner: str) -> None:
+        """Journal a start: when this returns it is in the kernel, with all that came before it (I17)."""
+        ...
+
+    def completed(self, runner: str, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
+        """Journal an end, at the latest with the next start or when settled."""
+        ...
+
+    def settle(self) -> None:
+        """Keep nothing back: call it before others of the loop's tasks can run."""
+        ...
+
+
+@final
+class PlainTickEntries:
+    """For whatever journals there are."""
+
+    def __init__(self, recorder: Recorder, batch_id: str, start_details: Mapping[str, Any]) -> None:
+        self._recorder = recorder
+        self._batch_id = batch_id
+        self._start_details = start_details
+
+    def started(self, runner: str) -> None:
+        """See `TickEntries`."""
+        self._recorder.write(runner, "runner_started", self._batch_id, result="running", details=self._start_details)
+
+    def completed(self, runner: str, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
+        """See `TickEntries`."""
+        self._recorder.add(
+            runner, "runner_completed", self._batch_id, result=result, duration_ms=duration_ms, details=details
+        )
+
+    def settle(self) -> None:
+        """See `TickEntries`: nothing is kept back."""
+
+
+@final
+class TickLines:
+    """For files alone: lines, with no entries in between, of an end and the next start at once."""
+
+    def __init__(
+        self, recorder: Recorder, files: JournalFiles, batch_id: str, start_details: Mapping[str, Any]
+    ) -> None:
+        self._recorder = recorder
+        self._files = files
+        self._batch_id = batch_id
+        self._start = LineTemplate(batch_id, "running", "runner_started", start_details)
+        self._ended: tuple[str, str, int, bytes] | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    def started(self, runner: str) -> None:
+        """See `TickEntries`."""
+        with self._recorder.lock:
+            ts = self._recorder.timestamp()
+            lines = self._start.line(runner, ts)
+            if self._ended is not None:
+                lines = self._line_of_end(ts) + lines
+            self._files.add_lines(lines, self._batch_id, ts)
+            self._files.flush()
+
+    def completed(self, runner: str, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
+        """See `TickEntries`."""
+        self._ended = (runner, result, duration_ms, encode_details(details) if details else b"")
+
+    @trio.lowlevel.enable_ki_protection
+    def settle(self) -> None:
+        """See `TickEntries`."""
+        if self._ended is not None:
+            with self._recorder.lock:
+                ts = self._recorder.timestamp()
+                self._files.add_lines(self._line_of_end(ts), self._batch_id, ts)
+
+    def _line_of_end(self, ts: str) -> bytes:
+        assert self._ended is not None
+        runner, result, duration_ms, details = self._ended
+        self._ended = None
+        return line_of(self._batch_id, duration_ms, None, result, runner, "runner_completed", ts, details)
