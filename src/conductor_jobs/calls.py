@@ -1,7 +1,7 @@
 """How a runner is called, on the loop or in a thread, and what it may return."""
 
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -10,6 +10,7 @@ from .runners import Runner, RunnerResult, TickContext
 
 # How many `threads_inline()` of the test kit are entered in this Trio run: MockClock jumps ahead past worker threads.
 threads_inline: Final = trio.lowlevel.RunVar[int]("conductor_jobs.threads_inline", default=0)
+_OK: Final = RunnerResult()
 
 
 # The tick task is protected from KeyboardInterrupt, the user's own code in it is not.
@@ -33,17 +34,19 @@ def _call_inline(runner: Runner, context: TickContext) -> object:
     return outcome
 
 
-def checked(outcome: object) -> tuple[str, Mapping[str, Any] | None]:
-    """Return result and details of what a runner returned. Raises TypeError for what no runner may return."""
+def checked(outcome: object) -> RunnerResult:
+    """Return what a runner returned, with a plain dict for details. Raises TypeError for what no runner may return."""
     if outcome is None:
-        return "ok", None
+        return _OK
     if not isinstance(outcome, RunnerResult):
         raise _no_result(outcome)
     result, details = outcome.result, outcome.details
-    if not isinstance(result, str) or not (details is None or isinstance(details, dict | Mapping)):
+    if isinstance(result, str) and (details is None or type(details) is dict):
+        return outcome
+    if not isinstance(result, str) or not isinstance(details, Mapping):
         raise TypeError(f"returned {safe_repr(outcome)}, but result must be a text, details a mapping or None")
     # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
-    return result, dict(details) if details else None
+    return RunnerResult(result, dict(details))
 
 
 def _no_result(outcome: object) -> TypeError:

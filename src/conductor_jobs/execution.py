@@ -78,7 +78,7 @@ class Tick:
         self._recorder = surroundings.recorder
         self._timeouts = timeouts
         self._begun = 0
-        self._succeeded = 0
+        self._unsuccessful = 0
         self._failed = 0
         self._started_at = trio.current_time()
 
@@ -142,9 +142,11 @@ class Tick:
             context = TickContext(runner.name, *shared)
             # Write-ahead (I17): once a runner's code runs, its start is in the kernel.
             entries.started(runner.name)
-            self.at_work, self.at_work_since, deadline = runner, clock(), math.inf
+            self.at_work = runner
+            self.at_work_since = started_at = clock()
+            deadline = math.inf
             if runner.timeout is not None:
-                deadline = self.at_work_since + runner.timeout
+                deadline = started_at + runner.timeout
                 timeouts.arm(deadline)
             if runner.in_thread:
                 outcome = await call_in_thread(runner, context, self._surroundings.thread_limiter)
@@ -154,12 +156,11 @@ class Tick:
             # Judged by the clock: a runner that never yields, and a thread, return without having been cancelled.
             if now >= deadline:
                 raise TimeoutError
-            result, details = checked(outcome)
+            outcome = checked(outcome)
             if runner.timeout is not None:
                 timeouts.disarm()
             self.at_work = None
-            self._succeeded += 1
-            entries.completed(runner.name, result, round((now - self.at_work_since) * 1000), details)
+            entries.completed(outcome.result, round((now - started_at) * 1000), outcome.details)
             if now - yielded_at > YIELD_AFTER:
                 entries.settle()
                 await trio.lowlevel.checkpoint()
@@ -171,6 +172,7 @@ class Tick:
         if runner is None:
             raise error
         self._timeouts.disarm()
+        self._unsuccessful += 1
         now = trio.current_time()
         duration_ms = round((now - self.at_work_since) * 1000)
         failure, rest = split_failure(error)
@@ -240,7 +242,7 @@ class Tick:
         return {
             "failed_runner_count": self._failed,
             "runner_count": len(self._runners),
-            "successful_runner_count": self._succeeded,
+            "successful_runner_count": self._begun - self._unsuccessful,
             "trigger": self._trigger,
         }
 

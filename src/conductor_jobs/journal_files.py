@@ -93,6 +93,15 @@ class JournalFiles:
         if len(self._buffer) >= WRITE_LIMIT:
             self.flush()
 
+    def write_lines(self, lines: bytes, batch_id: str, ts: str) -> None:
+        """Take entries as `add_lines` does, and write them with what was added; never raises."""
+        if self._buffer or self._file < 0 or ts[:10] != self._date:
+            self.add_lines(lines, batch_id, ts)
+            self.flush()
+        else:
+            self._batch_id, self._ts = batch_id, ts
+            self._write(lines)
+
     def flush(self) -> None:
         """Write what was added; never raises."""
         if not self._buffer:
@@ -155,9 +164,10 @@ class JournalFiles:
                 return
         raise OSError(errno.EAGAIN, f"another writer holds {name}")
 
-    def _write(self, data: bytearray) -> None:
-        preamble = b"" if self._file_names_us and not self._torn and not self._unreported else self._preamble()
-        whole = preamble + data if preamble else data
+    def _write(self, data: bytes | bytearray) -> None:
+        owed = self._torn or self._unreported or not self._file_names_us
+        preamble = self._preamble() if owed else b""
+        whole = preamble + data if owed else data
         written = 0
         try:
             written = os.write(self._file, whole)
@@ -167,8 +177,9 @@ class JournalFiles:
             lost = data.count(b"\n") - self._whole_lines(len(preamble), whole[:written])
             self._lose(lost, error)
         else:
-            self._torn, self._unreported, self._file_names_us = False, 0, True
-            self._reported.discard("write")
+            if owed:
+                self._torn, self._unreported, self._file_names_us = False, 0, True
+                self._reported.discard("write")
 
     def _whole_lines(self, preamble: int, written: bytes) -> int:
         # A full disk takes the first part of a write: lines that went in whole are not lost.

@@ -1,7 +1,7 @@
 """How an entry becomes a line of JSON and a line becomes an entry again."""
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any
 
 import msgspec
 
@@ -33,56 +33,49 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else repr(value)
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _decoder = msgspec.json.Decoder(_Line)
 _details_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_line(entry: JournalEntry) -> bytes:
     """Return the entry as one line, with its newline. Never raises: what cannot be encoded becomes its repr."""
-    details = encode_details(entry.details) if entry.details else b""
-    return line_of(
-        entry.batch_id, entry.duration_ms, entry.error, entry.result, entry.runner, entry.stage, entry.ts, details
-    )
-
-
-def line_of(
-    batch_id: str,
-    duration_ms: float | None,
-    error: str | None,
-    result: str | None,
-    runner: str,
-    stage: str,
-    ts: str,
-    details: bytes,
-) -> bytes:
-    """Return the line of an entry whose details are encoded already, or are none: b"". Never raises."""
-    head = _Line(batch_id, duration_ms, error, result, runner, stage, ts)
+    # Before the rest, since the repr of a detail may do anything.
+    details = encode_details(entry.details) if entry.details else None
+    head = _Line(entry.batch_id, entry.duration_ms, entry.error, entry.result, entry.runner, entry.stage, entry.ts)
     try:
-        line = _encoder.encode(head)
+        line = _encode(head)
     except UnicodeEncodeError:  # a lone surrogate, from a file name or a broken decoder
-        line = _encoder.encode(_mended_texts(head))
-    return b"%b,%b\n" % (line[:-1], details[1:]) if details else line + b"\n"
+        line = _encode(_mended_texts(head))
+    return line + b"\n" if details is None else b"%b,%b\n" % (line[:-1], details[1:])
 
 
-@final
-class LineTemplate:
-    """The line of an entry that is written again and again, under other runners' names at other times."""
+def encode_text(text: str) -> str:
+    """Return a text as JSON. Never raises."""
+    try:
+        return _encode(text).decode()
+    except UnicodeEncodeError:
+        return _encode(_mended(text)).decode()
 
-    __slots__ = ("_after_ts", "_before_runner", "_before_ts")
 
-    def __init__(self, batch_id: str, result: str, stage: str, details: Mapping[str, Any]) -> None:
-        line = encode_line(JournalEntry(batch_id, None, None, result, "<runner>", stage, "<ts>", details))
-        self._before_runner, _, rest = line.partition(b'"<runner>"')
-        self._before_ts, _, self._after_ts = rest.partition(b"<ts>")
+def line_around(*gaps: str, **said: str) -> list[str]:
+    """Return the line of an entry without details, in the pieces that stand around the `gaps`, its end cut off.
 
-    def line(self, runner: str, ts: str) -> bytes:
-        """Return the line under this name and time stamp. Never raises."""
-        try:
-            name = _encoder.encode(runner)
-        except UnicodeEncodeError:
-            name = _encoder.encode(_mended(runner))
-        return self._before_runner + name + self._before_ts + ts.encode() + self._after_ts
+    For lines that are the same but for these fields. What fills a gap is JSON.
+    `end_of_line` is what belongs behind the last piece.
+    """
+    fields: dict[str, Any] = dict.fromkeys(KEYS) | said | {gap: f"<{gap}>" for gap in gaps}
+    rest = encode_line(JournalEntry(**fields)).decode().removesuffix("}\n")
+    pieces: list[str] = []
+    for gap in gaps:
+        piece, _, rest = rest.partition(f'"<{gap}>"')
+        pieces.append(piece)
+    return [*pieces, rest]
+
+
+def end_of_line(details: Mapping[str, Any] | None) -> str:
+    """Return what belongs behind the seven keys: the details, if there are any, brace and newline. Never raises."""
+    return f",{encode_details(details).decode()[1:]}\n" if details else "}\n"
 
 
 def decode_line(line: bytes) -> JournalEntry:
@@ -102,19 +95,16 @@ def decode_line(line: bytes) -> JournalEntry:
 def encode_details(details: Mapping[str, Any]) -> bytes:
     """Return details as a JSON object in which none of the seven keys is a name. Never raises, as `encode_line`."""
     try:
-        if type(details) is dict and _names_are_free(details):
-            return _encoder.encode(details)
+        if type(details) is dict:
+            # A plain loop: any() and a generator cost twice as much as the encoding.
+            for name in details:
+                if type(name) is not str or name in _RESERVED:
+                    break
+            else:
+                return _encode(details)
     except Exception:  # noqa: BLE001, S110 - whatever a user's value raises, its entry is kept, below
         pass
     return b"{" + b",".join(_encode_detail(key, value) for key, value in _renamed(details)) + b"}"
-
-
-def _names_are_free(details: dict[str, Any]) -> bool:
-    # A plain loop: a generator costs more than the encoding.
-    for name in details:
-        if type(name) is not str or name in _RESERVED:
-            return False
-    return True
 
 
 def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -137,9 +127,9 @@ def _encode_detail(name: str, value: object) -> bytes:
 
 def _encode_value(value: object) -> bytes:
     try:
-        return _encoder.encode(value)
+        return _encode(value)
     except Exception:  # noqa: BLE001 - as above
-        return _encoder.encode(_mended(safe_repr(value)))
+        return _encode(_mended(safe_repr(value)))
 
 
 def safe_repr(value: object) -> str:

@@ -10,7 +10,7 @@ import trio
 from .failures import error_text
 from .journal import Journal, JournalEntry, complain
 from .journal_files import JournalFiles
-from .journal_format import LineTemplate, encode_details, line_of
+from .journal_format import encode_text, end_of_line, line_around
 
 
 @final
@@ -126,8 +126,8 @@ class TickEntries(Protocol):
         """Journal a start: when this returns it is in the kernel, with all that came before it (I17)."""
         ...
 
-    def completed(self, runner: str, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
-        """Journal an end, at the latest with the next start or when settled."""
+    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
+        """Journal the end of the runner that was started last, at the latest with the next start or when settled."""
         ...
 
     def settle(self) -> None:
@@ -143,19 +143,28 @@ class PlainTickEntries:
         self._recorder = recorder
         self._batch_id = batch_id
         self._start_details = start_details
+        self._runner = ""
 
     def started(self, runner: str) -> None:
         """See `TickEntries`."""
+        self._runner = runner
         self._recorder.write(runner, "runner_started", self._batch_id, result="running", details=self._start_details)
 
-    def completed(self, runner: str, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
+    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
         """See `TickEntries`."""
+        # The runner may keep its dict, and an entry may be kept, too.
+        details = dict(details) if details else None
         self._recorder.add(
-            runner, "runner_completed", self._batch_id, result=result, duration_ms=duration_ms, details=details
+            self._runner, "runner_completed", self._batch_id, result=result, duration_ms=duration_ms, details=details
         )
 
     def settle(self) -> None:
         """See `TickEntries`: nothing is kept back."""
+
+
+# The entries that every runner has, in the pieces between which stands what differs.
+_START = line_around("batch_id", "runner", "ts", result="running", stage="runner_started")
+_END = line_around("batch_id", "duration_ms", "result", "runner", "ts", stage="runner_completed")
 
 
 @final
@@ -168,34 +177,44 @@ class TickLines:
         self._recorder = recorder
         self._files = files
         self._batch_id = batch_id
-        self._start = LineTemplate(batch_id, "running", "runner_started", start_details)
-        self._ended: tuple[str, str, int, bytes] | None = None
+        batch = encode_text(batch_id)
+        before, before_runner, before_ts, after_ts = _START
+        self._start = f"{before}{batch}{before_runner}", before_ts, f"{after_ts}{end_of_line(start_details)}"
+        before, before_duration, *others = _END
+        self._end = f"{before}{batch}{before_duration}", *others
+        # Of the runner that was started last, what both of its lines say; and the rest of its second one.
+        self._name = ""
+        self._ended: tuple[int, str, str] | None = None
 
     @trio.lowlevel.enable_ki_protection
     def started(self, runner: str) -> None:
         """See `TickEntries`."""
+        before_runner, before_ts, after_ts = self._start
         with self._recorder.lock:
             ts = self._recorder.timestamp()
-            lines = self._start.line(runner, ts)
-            if self._ended is not None:
-                lines = self._line_of_end(ts) + lines
-            self._files.add_lines(lines, self._batch_id, ts)
-            self._files.flush()
+            end = self._line_of_end(ts) if self._ended else ""
+            self._name = name = encode_text(runner)
+            line = f'{end}{before_runner}{name}{before_ts}"{ts}"{after_ts}'
+            self._files.write_lines(line.encode(), self._batch_id, ts)
 
-    def completed(self, runner: str, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
+    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
         """See `TickEntries`."""
-        self._ended = (runner, result, duration_ms, encode_details(details) if details else b"")
+        self._ended = duration_ms, encode_text(result), end_of_line(details)
 
     @trio.lowlevel.enable_ki_protection
     def settle(self) -> None:
         """See `TickEntries`."""
-        if self._ended is not None:
+        if self._ended:
             with self._recorder.lock:
                 ts = self._recorder.timestamp()
-                self._files.add_lines(self._line_of_end(ts), self._batch_id, ts)
+                self._files.add_lines(self._line_of_end(ts).encode(), self._batch_id, ts)
 
-    def _line_of_end(self, ts: str) -> bytes:
+    def _line_of_end(self, ts: str) -> str:
         assert self._ended is not None
-        runner, result, duration_ms, details = self._ended
+        duration_ms, result, end = self._ended
         self._ended = None
-        return line_of(self._batch_id, duration_ms, None, result, runner, "runner_completed", ts, details)
+        before_duration, before_result, before_runner, before_ts, after_ts = self._end
+        return (
+            f'{before_duration}{duration_ms}{before_result}{result}{before_runner}{self._name}{before_ts}"{ts}"'
+            f"{after_ts}{end}"
+        )
