@@ -68,18 +68,9 @@ class Recorder:
         with self.lock:
             if self._journals:
                 ts = self.timestamp()
-                self._pass_on(JournalEntry(batch_id, duration_ms, error, result, runner, stage, ts, details or {}))
+                self._add(JournalEntry(batch_id, duration_ms, error, result, runner, stage, ts, details or {}))
 
     @trio.lowlevel.enable_ki_protection
-    def flush(self) -> None:
-        """Pass on what was added: it is in the kernel when this returns (I17), unless the disk fails (I18)."""
-        with self.lock:
-            for journal in self._journals:
-                try:
-                    journal.flush()
-                except Exception as error:  # noqa: BLE001 - as below
-                    self._report(journal, error)
-
     def write(
         self,
         runner: str,
@@ -93,14 +84,30 @@ class Recorder:
     ) -> None:
         """Take an entry and pass it on at once; without a batch id it gets a number of its own."""
         batch_id = batch_id or self.next_batch_id()
-        self.add(runner, stage, batch_id, result=result, details=details, duration_ms=duration_ms, error=error)
-        self.flush()
+        with self.lock:
+            if self._journals:
+                ts = self.timestamp()
+                self._add(JournalEntry(batch_id, duration_ms, error, result, runner, stage, ts, details or {}))
+                self._flush()
 
-    def _pass_on(self, entry: JournalEntry) -> None:
+    @trio.lowlevel.enable_ki_protection
+    def flush(self) -> None:
+        """Pass on what was added: it is in the kernel when this returns (I17), unless the disk fails (I18)."""
+        with self.lock:
+            self._flush()
+
+    def _add(self, entry: JournalEntry) -> None:
         for journal in self._journals:
             try:
                 journal.add(entry)
             except Exception as error:  # noqa: BLE001 - a journal of the user's never disturbs a tick (I18)
+                self._report(journal, error)
+
+    def _flush(self) -> None:
+        for journal in self._journals:
+            try:
+                journal.flush()
+            except Exception as error:  # noqa: BLE001 - as above
                 self._report(journal, error)
 
     def timestamp(self) -> str:
