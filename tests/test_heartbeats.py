@@ -7,8 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from conductor_jobs.heartbeats import Heartbeats
-from conductor_jobs.journal import LEASE, JournalEntry, Recorder
+from conductor_jobs.journal import LEASE, JournalEntry
 from conductor_jobs.lease import Node, NodeSeen, NodeState
+from conductor_jobs.recorder import Recorder
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.timing import LeaseTiming
 

@@ -10,7 +10,8 @@ from trio.testing import MockClock
 
 from conductor_jobs import Holder, Term, TickContext, TimedJobs
 from conductor_jobs.clocks import Clocks
-from conductor_jobs.journal import JournalEntry, Recorder
+from conductor_jobs.journal import JournalEntry
+from conductor_jobs.recorder import Recorder
 
 
 class ListJournal:

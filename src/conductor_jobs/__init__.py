@@ -10,7 +10,8 @@ above it:
                             the exception types; what an exception means; telling a person; the rule for
                             seconds; Trio's clock beside one that counts suspend; what a checker says
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
-    journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
+    journal, journal_*, recorder
+                            entries; the format of a line; writing files, reading them back; how the engine writes
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
     stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
@@ -20,7 +21,8 @@ above it:
     store_calls, heartbeats, election
                             one bounded store call; signs of life; the lease task: campaign, hold, lose, release
     runners                 the registry, and what a runner is given and returns
-    execution, ticks        one tick; admission, the tick task and the interval grid
+    calls, timeouts, execution, ticks
+                            calling a runner; its timeout; one tick; admission, the tick task and the interval grid
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application

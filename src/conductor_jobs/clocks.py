@@ -12,15 +12,15 @@ from typing import NamedTuple, final
 
 import trio
 
+_BOOT_CLOCK = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+
 
 def boot_time() -> float:
     """Return seconds since boot, suspend included, on a clock that all processes of the host share.
 
     Linux: CLOCK_BOOTTIME. macOS: CLOCK_MONOTONIC, which counts sleep there (clock_gettime(3)).
     """
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 def boot_clock_domain() -> str:
@@ -70,6 +70,10 @@ class Clocks:
     def now(self) -> Instant:
         """Read both clocks."""
         return Instant(self._trio_time(), self._boot_time())
+
+    def have_reached(self, deadline: Instant) -> bool:
+        """Return whether `deadline` has come by either clock."""
+        return self._trio_time() >= deadline.trio or self._boot_time() >= deadline.boot
 
     def remaining(self, deadline: Instant) -> float:
         """Return the seconds until `deadline` by the clock that is nearer to it; negative when it has passed."""

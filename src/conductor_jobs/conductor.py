@@ -13,10 +13,11 @@ from .clocks import boot_time
 from .errors import ConductorStopped, LeaseLost
 from .execution import TickResult
 from .failures import shown, sole_exception
-from .journal import Journal, Recorder
+from .journal import Journal
 from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node, is_lease_store, is_name
+from .recorder import Recorder
 from .runners import TickTrigger, TimedJobs
 from .seconds import checked_seconds
 from .signals import run_until_signalled

@@ -17,9 +17,10 @@ import trio
 
 from .clocks import Clocks, Instant
 from .errors import Unusable
-from .journal import LEASE, Recorder
+from .journal import LEASE
 from .leadership import Leadership
 from .lease import Holder, LeaseGrant, LeaseStore, watches_releases
+from .recorder import Recorder
 from .store_calls import NoAnswer, UselessGrant, call_store, checked_grant, problem_text
 from .term import EndReason, LossReason, Term, TermScope
 from .timing import POLL_INTERVAL, LeaseTiming

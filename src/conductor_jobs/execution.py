@@ -2,18 +2,19 @@
 
 import functools
 import math
-import threading
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Literal, Unpack, final
+from typing import Any, Literal, final
 
 import msgspec
 import trio
 
-from .failures import error_text, shown, split_failure
-from .journal import FRAMEWORK, EntryFields, Recorder
+from .calls import call_in_thread, call_on_loop, checked
+from .failures import error_text, split_failure
+from .journal import FRAMEWORK
 from .lease import Node
-from .runners import Runner, RunnerResult, TickContext, TickTrigger, TimedJobsConfig
+from .recorder import Recorder, TickEntries
+from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
+from .timeouts import TimeoutWatch
 
 TickDecision = Literal[
     "failed",
@@ -27,9 +28,6 @@ TickDecision = Literal[
 
 # A tick of runners that never wait would starve the renewals; yielding before each would double its cost.
 YIELD_AFTER = 0.001
-# How many `threads_inline()` of the test kit are entered in this Trio run: MockClock jumps ahead past worker threads.
-threads_inline: Final = trio.lowlevel.RunVar[int]("conductor_jobs.threads_inline", default=0)
-_OK = RunnerResult()
 
 
 @final
@@ -64,22 +62,28 @@ class Tick:
         config: TimedJobsConfig,
         scope: TermScope | None,
         surroundings: Surroundings,
+        timeouts: TimeoutWatch,
     ) -> None:
         self.batch_id = batch_id
         self.result: TickResult | None = None
         self.ended: trio.Event = trio.Event()
+        #: The worker thread in which a runner is at work now.
+        self.thread_id: int | None = None
         self._trigger: TickTrigger = trigger
         self._runners = runners
+        self._to_begin = iter(runners)
         self._config = config
         self._scope = scope
         self._surroundings = surroundings
         self._recorder = surroundings.recorder
+        self._timeouts = timeouts
         self._begun = 0
-        self._succeeded = 0
+        # The runner at work, and since when.
+        self._at_work: Runner | None = None
+        self._at_work_since = 0.0
+        self._unsuccessful = 0
         self._failed = 0
         self._started_at = trio.current_time()
-        #: The worker thread in which a runner is at work now.
-        self.thread_id: int | None = None
 
     @property
     def label(self) -> str:
@@ -93,7 +97,8 @@ class Tick:
         interrupts the tick; a cancellation from further out, or an interrupt, is journaled and goes on.
         """
         self._started_at = trio.current_time()
-        self._recorder.write(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
+        # The first runner's start, or the tick's end, takes it along to the kernel.
+        self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
         try:
             if self._scope is None:
                 self._skip_rest("skipped_not_leader")
@@ -119,87 +124,93 @@ class Tick:
         return scope.term.over
 
     async def _run_runners(self, term: Term) -> None:
-        yielded_at = trio.current_time()
-        for runner in self._runners:
+        entries = self._recorder.tick(self.batch_id, self._start_details(term))
+        run = functools.partial(self._run_until_one_fails, term, entries)
+        if any(runner.timeout is not None for runner in self._runners):
+            run = functools.partial(self._timeouts.watch_over, run)
+        while True:
+            try:
+                await run()
+            except BaseException as error:  # noqa: BLE001 - what is no failure of a runner goes on
+                self._judge(term, error)
+            else:
+                return
+            finally:
+                entries.settle()
+
+    async def _run_until_one_fails(self, term: Term, entries: TickEntries) -> None:
+        timeouts, shared = self._timeouts, self._shared_context(term)
+        clock = trio.lowlevel.current_clock().current_time
+        yielded_at = clock()
+        for runner in self._to_begin:
             # Clocks are compared before each start (I2): a scope is only cancelled when the loop turns.
             if term.over:
                 return
             self._begun += 1
-            await self._run_runner(runner, term)
-            if trio.current_time() - yielded_at > YIELD_AFTER:
+            context = TickContext(runner.name, *shared)
+            # Write-ahead (I17): once a runner's code runs, its start is in the kernel.
+            entries.started(runner.name)
+            self._at_work = runner
+            self._at_work_since = started_at = clock()
+            deadline = math.inf
+            if runner.timeout is not None:
+                deadline = started_at + runner.timeout
+                timeouts.arm(deadline)
+            if runner.in_thread:
+                limiter = self._surroundings.thread_limiter
+                outcome = await call_in_thread(runner, context, limiter, self._note_thread)
+            else:
+                outcome = await call_on_loop(runner, context)
+            now = clock()
+            # Judged by the clock: a runner that never yields, and a thread, return without having been cancelled.
+            if now >= deadline:
+                raise TimeoutError
+            outcome = checked(outcome)
+            if runner.timeout is not None:
+                timeouts.disarm()
+            self._at_work = None
+            entries.completed(outcome.result, round((now - started_at) * 1000), outcome.details)
+            if now - yielded_at > YIELD_AFTER:
+                entries.settle()
                 await trio.lowlevel.checkpoint()
-                yielded_at = trio.current_time()
-        await trio.lowlevel.checkpoint()
+                yielded_at = clock()
 
-    async def _run_runner(self, runner: Runner, term: Term) -> None:
-        context = self._context(runner, term)
-        self._note(runner, "runner_started", result="running", details=self._start_details(term))
-        # Write-ahead (I17): once a runner's code runs, its start is in the kernel.
-        self._recorder.flush()
-        started_at = trio.current_time()
-        try:
-            outcome = await self._call(runner, context)
-        except BaseException as error:  # noqa: BLE001 - what is no failure goes on, below
-            failure, rest = split_failure(error)
-            self._note_unsuccessful(runner, term, failure, _ms_since(started_at))
-            if rest is not None:
-                raise rest from None
-        else:
-            self._succeeded += 1
-            self._note(
-                runner,
-                "runner_completed",
-                result=outcome.result,
-                duration_ms=_ms_since(started_at),
-                details=outcome.details,
-            )
+    def _note_thread(self, thread_id: int | None) -> None:
+        self.thread_id = thread_id
 
-    async def _call(self, runner: Runner, context: TickContext) -> RunnerResult:
-        deadline = trio.current_time() + (math.inf if runner.timeout is None else runner.timeout)
-        outcome: object = None
-        try:
-            with trio.CancelScope(deadline=deadline):
-                if runner.in_thread and not threads_inline.get():
-                    outcome = await trio.to_thread.run_sync(
-                        self._noting_thread(runner.run), context, limiter=self._surroundings.thread_limiter
-                    )
-                else:
-                    outcome = await _call_interruptible(runner, context)
-        except Exception:
-            # What the cleanup of a runner raises that was timed out is no news beside the timeout.
-            if trio.current_time() < deadline:
-                raise
-        # Judged by the clock: a runner that never yields, and a thread, return without having been cancelled.
-        if trio.current_time() >= deadline:
-            raise TimeoutError(f"timed out after {runner.timeout:g} s")
-        return _checked(outcome)
-
-    def _noting_thread(self, run: Callable[[TickContext], object]) -> Callable[[TickContext], object]:
-        # Trio names the function in its errors.
-        @functools.wraps(run, updated=())
-        def run_here(context: TickContext) -> object:
-            self.thread_id = threading.get_ident()
-            try:
-                return run(context)
-            finally:
-                self.thread_id = None
-
-        return run_here
-
-    def _note_unsuccessful(self, runner: Runner, term: Term, failure: Exception | None, duration_ms: int) -> None:
-        error = None if failure is None else error_text(failure)
+    def _judge(self, term: Term, error: BaseException) -> None:
+        """Journal what became of the runner at work; raises what is not its failure."""
+        runner, self._at_work = self._at_work, None
+        if runner is None:
+            raise error
+        self._timeouts.disarm()
+        self._unsuccessful += 1
+        now = trio.current_time()
+        duration_ms = round((now - self._at_work_since) * 1000)
+        failure, rest = split_failure(error)
+        # What the cleanup of a runner raises that was timed out is no news beside the timeout.
+        if rest is None and runner.timeout is not None and now >= self._at_work_since + runner.timeout:
+            failure = TimeoutError(f"timed out after {runner.timeout:g} s")
         # Once the term is over, what a runner's cleanup raises is part of its cancellation (I15).
-        if failure is None or term.over:
-            result = term.over or "cancelled"
-            self._note(runner, "runner_cancelled", result=result, duration_ms=duration_ms, error=error)
-        else:
-            self._failed += 1
-            self._note(runner, "runner_failed", result="failed", duration_ms=duration_ms, error=error)
+        reason: str | None = term.over or ("cancelled" if failure is None else None)
+        self._failed += reason is None
+        self._recorder.add(
+            runner.name,
+            "runner_failed" if reason is None else "runner_cancelled",
+            self.batch_id,
+            result=reason or "failed",
+            duration_ms=duration_ms,
+            error=None if failure is None else error_text(failure),
+        )
+        if rest is not None:
+            raise rest from None
 
     def _skip_rest(self, result: str) -> None:
+        details = {"trigger": self._trigger}
         for runner in self._runners[self._begun :]:
-            details = {"trigger": self._trigger}
-            self._note(runner, "runner_skipped", result=result, duration_ms=0, details=details)
+            self._recorder.add(
+                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=details
+            )
 
     def _finish(
         self,
@@ -222,14 +233,13 @@ class Tick:
         )
         self.result = TickResult(self.batch_id, decision, len(self._runners), self._failed)
 
-    def _note(self, runner: Runner, stage: str, **fields: Unpack[EntryFields]) -> None:
-        self._recorder.add(runner.name, stage, self.batch_id, **fields)
-
-    def _context(self, runner: Runner, term: Term) -> TickContext:
-        return TickContext(
-            runner.name,
-            self._surroundings.node.node_id,
-            self._surroundings.node.host,
+    def _shared_context(
+        self, term: Term
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder]:
+        node = self._surroundings.node
+        return (
+            node.node_id,
+            node.host,
             term.number,
             self.batch_id,
             self._trigger,
@@ -246,7 +256,7 @@ class Tick:
         return {
             "failed_runner_count": self._failed,
             "runner_count": len(self._runners),
-            "successful_runner_count": self._succeeded,
+            "successful_runner_count": self._begun - self._unsuccessful,
             "trigger": self._trigger,
         }
 
@@ -260,28 +270,6 @@ class Tick:
             "term": term.number,
             "trigger": self._trigger,
         }
-
-
-# The tick task is protected from KeyboardInterrupt, the user's own code in it is not.
-@trio.lowlevel.disable_ki_protection
-async def _call_interruptible(runner: Runner, context: TickContext) -> object:
-    outcome = runner.run(context)
-    return outcome if runner.in_thread else await outcome
-
-
-def _checked(outcome: object) -> RunnerResult:
-    if outcome is None:
-        return _OK
-    if isinstance(outcome, Coroutine):
-        outcome.close()
-        raise TypeError("returned a coroutine that nobody awaits: declare the runner `async def`")
-    if not isinstance(outcome, RunnerResult):
-        raise TypeError(f"returned {shown(outcome)}, but a runner returns a RunnerResult or None")
-    # By their types: an object can pass itself off as a text by its `__class__`, and is none when it is written.
-    if not issubclass(type(outcome.result), str) or not issubclass(type(outcome.details), Mapping | None):
-        raise TypeError(f"returned {shown(outcome)}, but result must be a text, details a mapping or None")
-    # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
-    return outcome if not outcome.details else RunnerResult(outcome.result, dict(outcome.details))
 
 
 def _ms_since(moment: float) -> int:

@@ -5,8 +5,9 @@ from typing import final
 
 import trio
 
-from .journal import LEASE, Recorder
+from .journal import LEASE
 from .lease import Node, NodeRegistry, NodeState
+from .recorder import Recorder
 from .store_calls import call_store, problem_text
 from .timing import LeaseTiming
 

@@ -1,19 +1,14 @@
-"""The journal: one entry per step, and the recorder through which the engine writes it.
+"""The journal: one entry per step, and what takes the entries.
 
 The format of a line is the one of the system that this library began as: seven keys that are always there, in
 alphabetical order, and then the details beside them.
 """
 
-import itertools
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Protocol, TypedDict, Unpack, final, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, final, runtime_checkable
 
 import msgspec
-import trio
 
-from .failures import error_text
 from .stderr import tell
 
 FRAMEWORK = "timed-jobs.framework"
@@ -51,100 +46,6 @@ class Journal(Protocol):
     def flush(self) -> None:
         """Pass on everything that was added; once this returns, a killed process has not lost it."""
         ...
-
-
-class EntryFields(TypedDict, total=False):
-    """What an entry may say beside its runner, stage and batch id; see `JournalEntry`."""
-
-    result: str | None
-    details: Mapping[str, Any] | None
-    duration_ms: float | None
-    error: str | None
-
-
-@final
-class Recorder:
-    """Stamps the engine's entries with time and batch id, and gives them to every journal.
-
-    Protected from KeyboardInterrupt, which must not tear an entry or lose a line between buffer and disk.
-    """
-
-    def __init__(self, wall_clock: Callable[[], float]) -> None:
-        self._journals: Sequence[Journal] = ()
-        self._broken: set[int] = set()
-        self._wall_clock = wall_clock
-        # Reentrant: the repr of a detail, or a finaliser, may log something of its own.
-        self._lock = threading.RLock()
-        # Counts in one step: the watchdog asks from a thread of its own.
-        self._sequence = itertools.count(1)
-        self._stamped: tuple[int, str] = (-1, "")
-
-    def attach(self, journals: Sequence[Journal]) -> None:
-        """Write to these journals from now on; none means that nothing is written."""
-        with self._lock:
-            self._journals = journals
-            self._broken.clear()
-
-    def today(self) -> str:
-        """Return the UTC date now, `YYYY-MM-DD`."""
-        return self._timestamp()[:10]
-
-    def next_batch_id(self) -> str:
-        """Return `timed-jobs-<epoch milliseconds>-<sequence>`, the sequence counting from 1."""
-        return f"timed-jobs-{int(self._wall_clock() * 1000)}-{next(self._sequence)}"
-
-    @trio.lowlevel.enable_ki_protection
-    def add(self, runner: str, stage: str, batch_id: str, **fields: Unpack[EntryFields]) -> None:
-        """Take an entry that the next flush passes on."""
-        with self._lock:
-            entry = self._entry(runner, stage, batch_id, **fields)
-            for journal in self._journals:
-                try:
-                    journal.add(entry)
-                except Exception as error:  # noqa: BLE001 - a journal of the user's never disturbs a tick (I18)
-                    self._report(journal, error)
-
-    @trio.lowlevel.enable_ki_protection
-    def flush(self) -> None:
-        """Pass on what was added: it is in the kernel when this returns (I17), unless the disk fails (I18)."""
-        with self._lock:
-            for journal in self._journals:
-                try:
-                    journal.flush()
-                except Exception as error:  # noqa: BLE001 - as above
-                    self._report(journal, error)
-
-    def write(self, runner: str, stage: str, batch_id: str | None = None, **fields: Unpack[EntryFields]) -> None:
-        """Take an entry and pass it on at once; without a batch id it gets a number of its own."""
-        self.add(runner, stage, batch_id or self.next_batch_id(), **fields)
-        self.flush()
-
-    def _entry(
-        self,
-        runner: str,
-        stage: str,
-        batch_id: str,
-        result: str | None = None,
-        details: Mapping[str, Any] | None = None,
-        duration_ms: float | None = None,
-        error: str | None = None,
-    ) -> JournalEntry:
-        ts = self._timestamp()
-        return JournalEntry(batch_id, duration_ms, error, result, runner, stage, ts, details or {})
-
-    def _timestamp(self) -> str:
-        milliseconds = int(self._wall_clock() * 1000)
-        # Formatting costs more than the rest of an entry, and many entries fall into one millisecond.
-        if self._stamped[0] != milliseconds:
-            seconds, fraction = divmod(milliseconds, 1000)
-            moment = datetime.fromtimestamp(seconds, UTC)
-            self._stamped = (milliseconds, f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:03d}Z")
-        return self._stamped[1]
-
-    def _report(self, journal: Journal, error: Exception) -> None:
-        if id(journal) not in self._broken:
-            self._broken.add(id(journal))
-            complain(f"{type(journal).__name__} raised {type(error).__name__}: {error_text(error)}")
 
 
 def complain(problem: str) -> None:

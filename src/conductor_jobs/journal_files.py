@@ -53,7 +53,6 @@ class JournalFiles:
         self._date = ""
         self._started_entry: JournalEntry | None = None
         self._buffer = bytearray()
-        self._buffered = 0
         self._torn = False
         self._unreported = 0
         self._reported: set[str] = set()
@@ -61,7 +60,9 @@ class JournalFiles:
         self._file_names_us = False
         self._buffer_names_us = False
         self._sync_limiter = trio.CapacityLimiter(1)
-        self._last: JournalEntry | None = None
+        # Of the latest line.
+        self._batch_id = ""
+        self._ts = ""
         self.entries_lost: int = 0
 
     def open(self, date: str) -> None:
@@ -77,31 +78,42 @@ class JournalFiles:
         """Take an entry; never raises."""
         # First of all: the repr of a detail may log, and change everything below.
         line = encode_line(entry)
-        if entry.ts[:10] != self._date:
+        self.add_lines(line, entry.batch_id, entry.ts)
+        if entry.stage == "started" and entry.runner == FRAMEWORK:
+            self._started_entry, self._buffer_names_us = entry, bool(self._buffer)
+
+    def add_lines(self, lines: bytes, batch_id: str, ts: str) -> None:
+        """Take entries that are lines already, all stamped `ts`; `batch_id` is that of the last. Never raises."""
+        if ts[:10] != self._date:
             self.flush()
             self._close_file()
-            self._date = entry.ts[:10]
-        self._buffer += line
-        self._buffered += 1
-        self._last = entry
-        if entry.runner == FRAMEWORK and entry.stage == "started":
-            self._started_entry, self._buffer_names_us = entry, True
+            self._date = ts[:10]
+        self._buffer += lines
+        self._batch_id, self._ts = batch_id, ts
         if len(self._buffer) >= WRITE_LIMIT:
             self.flush()
 
+    def write_lines(self, lines: bytes, batch_id: str, ts: str) -> None:
+        """Take entries as `add_lines` does, and write them with what was added; never raises."""
+        if self._buffer or self._file < 0 or ts[:10] != self._date:
+            self.add_lines(lines, batch_id, ts)
+            self.flush()
+        else:
+            self._batch_id, self._ts = batch_id, ts
+            self._write(lines)
+
     def flush(self) -> None:
         """Write what was added; never raises."""
-        if not self._buffered:
+        if not self._buffer:
             return
-        data, count = self._buffer, self._buffered
-        self._buffer, self._buffered = bytearray(), 0
+        data, self._buffer = self._buffer, bytearray()
         try:
             if self._file < 0:
                 self._open(self._date)
         except OSError as error:
-            self._lose(count, error)
+            self._lose(data.count(b"\n"), error)
         else:
-            self._write(data, count)
+            self._write(data)
         self._buffer_names_us = False
 
     async def sync(self) -> None:
@@ -152,21 +164,24 @@ class JournalFiles:
                 return
         raise OSError(errno.EAGAIN, f"another writer holds {name}")
 
-    def _write(self, data: bytearray, count: int) -> None:
-        preamble = self._preamble()
-        whole = preamble + data
+    def _write(self, data: bytes | bytearray) -> None:
+        owed = self._torn or self._unreported or not self._file_names_us
+        preamble = self._preamble() if owed else b""
+        whole = preamble + data if owed else data
         written = 0
         try:
+            written = os.write(self._file, whole)
             while written < len(whole):
                 written += os.write(self._file, whole[written:])
         except OSError as error:
-            lost = count - self._whole_lines(len(preamble), whole[:written])
+            lost = data.count(b"\n") - self._whole_lines(len(preamble), whole[:written])
             self._lose(lost, error)
         else:
-            self._torn, self._unreported, self._file_names_us = False, 0, True
-            self._reported.discard("write")
+            if owed:
+                self._torn, self._unreported, self._file_names_us = False, 0, True
+                self._reported.discard("write")
 
-    def _whole_lines(self, preamble: int, written: bytes) -> int:
+    def _whole_lines(self, preamble: int, written: bytes | bytearray) -> int:
         # A full disk takes the first part of a write: lines that went in whole are not lost.
         if written:
             self._torn = not written.endswith(b"\n")
@@ -177,16 +192,12 @@ class JournalFiles:
 
     def _preamble(self) -> bytes:
         lines = b"\n" if self._torn else b""
-        if self._last is None:
-            return lines
         # A file whose first lines are not our `started` opens with a `continued`, so that every line has an owner.
         if self._started_entry is not None and not self._file_names_us and not self._buffer_names_us:
-            lines += encode_line(msgspec.structs.replace(self._started_entry, stage="continued", ts=self._last.ts))
+            lines += encode_line(msgspec.structs.replace(self._started_entry, stage="continued", ts=self._ts))
         if self._unreported:
             details = {"lost_entry_count": self._unreported}
-            lost = JournalEntry(
-                self._last.batch_id, None, None, "lost", FRAMEWORK, "journal_lost", self._last.ts, details
-            )
+            lost = JournalEntry(self._batch_id, None, None, "lost", FRAMEWORK, "journal_lost", self._ts, details)
             lines += encode_line(lost)
         return lines
 

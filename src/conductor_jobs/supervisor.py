@@ -27,10 +27,11 @@ from .clocks import Clocks
 from .election import Candidate, Election
 from .execution import Surroundings
 from .heartbeats import Heartbeats
-from .journal import FRAMEWORK, Journal, Recorder
+from .journal import FRAMEWORK, Journal
 from .journal_files import JournalFiles
 from .leadership import Leadership
 from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
+from .recorder import Recorder
 from .runners import TimedJobs
 from .term import EndReason
 from .ticks import TickGroup

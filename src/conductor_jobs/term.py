@@ -50,9 +50,7 @@ class Term:
     @property
     def over(self) -> EndReason | None:
         """Why leader's work may not go on, or None while it may. A term past its deadline is no term."""
-        if self._ended is None and self._clocks.remaining(self._deadline) <= 0:
-            return "lease_expired"
-        return self._ended
+        return self._ended or ("lease_expired" if self._clocks.have_reached(self._deadline) else None)
 
     def lease_remaining(self) -> float:
         """Return the seconds for which work may go on unless the lease is renewed; 0.0 once the term is over."""

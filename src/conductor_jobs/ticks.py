@@ -17,6 +17,7 @@ from .execution import Surroundings, Tick, TickDecision, TickResult
 from .journal import FRAMEWORK
 from .runners import TickTrigger, TimedJobs
 from .term import TermScope
+from .timeouts import TimeoutWatch
 
 
 @final
@@ -35,6 +36,7 @@ class TickGroup:
         self._recorder = surroundings.recorder
         self._live_scope = live_scope
         self._stopping = stopping
+        self._timeouts = TimeoutWatch()
         # One tick is in flight at the most, so the channel never has to hold a second.
         self._send, self._receive = trio.open_memory_channel[Tick](1)
         self._in_flight: AsyncValue[Tick | None] = AsyncValue(None)
@@ -56,7 +58,9 @@ class TickGroup:
             return self._refuse(batch_id, "skipped_busy", trigger, len(runners))
         if not runners:
             return self._refuse(batch_id, "skipped_no_runners", trigger, 0)
-        tick = Tick(batch_id, trigger, runners, self._jobs.config, self._live_scope(), self._surroundings)
+        tick = Tick(
+            batch_id, trigger, runners, self._jobs.config, self._live_scope(), self._surroundings, self._timeouts
+        )
         self._in_flight.value = tick
         self._send.send_nowait(tick)
         return tick
@@ -78,14 +82,16 @@ class TickGroup:
     @trio.lowlevel.enable_ki_protection
     async def serve(self, after_tick: Callable[[], Awaitable[None]]) -> None:
         """Execute what is admitted, for ever. Cancelling interrupts the tick in flight."""
-        async for tick in self._receive:
-            try:
-                await tick.execute()
-                await after_tick()
-            finally:
-                self.last = tick.result or self.last
-                self._in_flight.value = None
-                tick.ended.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._timeouts.run)
+            async for tick in self._receive:
+                try:
+                    await tick.execute()
+                    await after_tick()
+                finally:
+                    self.last = tick.result or self.last
+                    self._in_flight.value = None
+                    tick.ended.set()
 
     @trio.lowlevel.enable_ki_protection
     async def keep_interval(self) -> None:

@@ -20,7 +20,8 @@ import msgspec
 import trio
 
 from .clocks import Clocks
-from .journal import LEASE, Recorder
+from .journal import LEASE
+from .recorder import Recorder
 from .stacks import Finding, blocking, in_threads, waiting
 from .stderr import tell
 from .term import TermScope, Work

@@ -12,11 +12,12 @@ from typing import Any, Never, final
 import trio
 from trio.testing import MockClock
 
-from .. import execution
+from .. import calls
 from ..clocks import Clocks, Instant
 from ..failures import shown
-from ..journal import Journal, JournalEntry, Recorder
+from ..journal import Journal, JournalEntry
 from ..lease import Holder
+from ..recorder import Recorder
 from ..runners import TickContext, TickTrigger, TimedJobs
 from ..seconds import checked_seconds
 from ..term import Term
@@ -172,11 +173,11 @@ def threads_inline() -> Generator[None, None, None]:
     Every conductor of the run is affected, those of other runs are not. Raises RuntimeError outside of a Trio run.
     """
     # Counted, since two tasks of a run may be inside at once and leave in any order.
-    execution.threads_inline.set(execution.threads_inline.get() + 1)
+    calls.threads_inline.set(calls.threads_inline.get() + 1)
     try:
         yield
     finally:
-        execution.threads_inline.set(execution.threads_inline.get() - 1)
+        calls.threads_inline.set(calls.threads_inline.get() - 1)
 
 
 def _term(number: int, holder: Holder, remaining: Callable[[], float]) -> Term:

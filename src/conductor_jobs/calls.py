@@ -1,0 +1,72 @@
+"""How a runner is called, on the loop or in a thread, and what it may return."""
+
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Final
+
+import trio
+
+from .failures import shown
+from .runners import Runner, RunnerResult, TickContext
+
+# How many `threads_inline()` of the test kit are entered in this Trio run: MockClock jumps ahead past worker threads.
+threads_inline: Final = trio.lowlevel.RunVar[int]("conductor_jobs.threads_inline", default=0)
+_OK: Final = RunnerResult()
+# A dict is a Mapping, but told to be one four times as fast.
+_DETAILS: Final = (dict, type(None), Mapping)
+
+
+# The tick task is protected from KeyboardInterrupt, the user's own code in it is not.
+@trio.lowlevel.disable_ki_protection
+async def call_on_loop(runner: Runner, context: TickContext) -> object:
+    """Await the runner; raises what it raises, and KeyboardInterrupt in the middle of its code."""
+    outcome: object = await runner.run(context)
+    return outcome
+
+
+async def call_in_thread(
+    runner: Runner, context: TickContext, limiter: trio.CapacityLimiter, note_thread: Callable[[int | None], object]
+) -> object:
+    """Call the runner in a worker thread, which is waited for whatever happens; `note_thread` is told which it is."""
+    if threads_inline.get():
+        return _call_inline(runner, context)
+
+    # Trio names the function in its errors.
+    @functools.wraps(runner.run, updated=())
+    def run_here() -> object:
+        note_thread(threading.get_ident())
+        try:
+            return runner.run(context)
+        finally:
+            note_thread(None)
+
+    return await trio.to_thread.run_sync(run_here, limiter=limiter)
+
+
+@trio.lowlevel.disable_ki_protection
+def _call_inline(runner: Runner, context: TickContext) -> object:
+    outcome: object = runner.run(context)
+    return outcome
+
+
+def checked(outcome: object) -> RunnerResult:
+    """Return what a runner returned, with a plain dict for details. Raises TypeError for what no runner may return."""
+    if outcome is None:
+        return _OK
+    if not isinstance(outcome, RunnerResult):
+        raise _no_result(outcome)
+    result, details = outcome.result, outcome.details
+    # By their types: an object can pass itself off as a text by its `__class__`, and is none when it is written.
+    if not issubclass(type(result), str) or not issubclass(type(details), _DETAILS):
+        raise TypeError(f"returned {shown(outcome)}, but result must be a text, details a mapping or None")
+    # A copy: the runner may change its dict later, and a mapping of the user's may do anything, and is to do it here,
+    # as the runner's failure.
+    return RunnerResult(result, dict(details)) if details else outcome
+
+
+def _no_result(outcome: object) -> TypeError:
+    if isinstance(outcome, Coroutine):
+        outcome.close()
+        return TypeError("returned a coroutine that nobody awaits: declare the runner `async def`")
+    return TypeError(f"returned {shown(outcome)}, but a runner returns a RunnerResult or None")
