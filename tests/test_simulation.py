@@ -11,7 +11,8 @@ import pytest
 import trio._core._run as trio_scheduler
 
 from conductor_jobs.testing import Scenario, simulate
-from conductor_jobs.testing.history import Committed, LifeEvent
+from conductor_jobs.testing.evidence import Evidence
+from conductor_jobs.testing.history import Committed, FaultEvent, History, LifeEvent
 from conductor_jobs.testing.scenario import ALL_FAULTS
 from conductor_jobs.testing.simulation import report_of
 
@@ -64,6 +65,14 @@ def test_a_seed_replays_exactly_also_in_another_process() -> None:
 def test_a_life_that_is_crashed_before_it_runs_ends() -> None:
     # Seed 51, where two crashes and a loop that is held up fall together.
     simulate(seed=51).check()
+
+
+def test_a_call_in_the_moment_in_which_its_fault_passes_was_under_it() -> None:
+    history = History()
+    history.events += [FaultEvent(10.0, "n1", "slow answers", True), FaultEvent(20.0, "n1", "slow answers", False)]
+    evidence = Evidence(BRIEF, history)
+    assert evidence.troubled("n1", 20.0, 21.0)
+    assert not evidence.troubled("n1", 20.001, 21.0)
 
 
 def test_another_seed_tells_another_story() -> None:

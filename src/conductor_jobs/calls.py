@@ -60,9 +60,10 @@ def checked(outcome: object) -> RunnerResult:
     # By their types: an object can pass itself off as a text by its `__class__`, and is none when it is written.
     if not issubclass(type(result), str) or not issubclass(type(details), _DETAILS):
         raise TypeError(f"returned {shown(outcome)}, but result must be a text, details a mapping or None")
-    # A copy: the runner may change its dict later, and a mapping of the user's may do anything, and is to do it here,
-    # as the runner's failure.
-    return RunnerResult(result, dict(details)) if details else outcome
+    if details is None or type(details) is dict:
+        return outcome
+    # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
+    return RunnerResult(result, dict(details))
 
 
 def _no_result(outcome: object) -> TypeError:

@@ -137,6 +137,8 @@ class Tick:
                 return
             finally:
                 entries.settle()
+            # A tick in which every runner fails must not starve the renewals either.
+            await trio.lowlevel.checkpoint()
 
     async def _run_until_one_fails(self, term: Term, entries: TickEntries) -> None:
         timeouts, shared = self._timeouts, self._shared_context(term)

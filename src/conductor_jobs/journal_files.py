@@ -95,12 +95,14 @@ class JournalFiles:
 
     def write_lines(self, lines: bytes, batch_id: str, ts: str) -> None:
         """Take entries as `add_lines` does, and write them with what was added; never raises."""
-        if self._buffer or self._file < 0 or ts[:10] != self._date:
-            self.add_lines(lines, batch_id, ts)
-            self.flush()
-        else:
+        # Within a millisecond it is one and the same text.
+        same_day = ts is self._ts or ts[:10] == self._date
+        if same_day and not self._buffer and self._file >= 0:
             self._batch_id, self._ts = batch_id, ts
             self._write(lines)
+        else:
+            self.add_lines(lines, batch_id, ts)
+            self.flush()
 
     def flush(self) -> None:
         """Write what was added; never raises."""

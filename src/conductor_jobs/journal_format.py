@@ -66,35 +66,40 @@ def encode_line(entry: JournalEntry) -> bytes:
         line = _encode(head)
     except Exception:  # noqa: BLE001 - a lone surrogate, a text of a type of its own, a number beyond all bounds
         line = _encode(_mended_head(head))
-    return b"%b,%b\n" % (line[:-1], _encode_details(entry.details)[1:]) if entry.details else line + b"\n"
+    return line[:-1] + end_of_line(entry.details)
 
 
-def encode_text(text: str) -> str:
+def encode_text(text: str) -> bytes:
     """Return a text as JSON. Never raises."""
     try:
-        return _encode(text).decode()
+        return _encode(text)
     except Exception:  # noqa: BLE001 - as above
-        return _encode(_mended(str.__str__(text))).decode()
+        return _encode(_mended(str.__str__(text)))
 
 
-def line_around(*gaps: str, **said: str) -> list[str]:
+def encode_number(number: int) -> bytes:
+    """Return a number of 64 bits as JSON."""
+    return _encode(number)
+
+
+def line_around(*gaps: str, **said: str) -> list[bytes]:
     """Return the line of an entry without details, in the pieces that stand around the `gaps`, its end cut off.
 
     For lines that are the same but for these fields. What fills a gap is JSON. `end_of_line` is what belongs behind
     the last piece.
     """
     fields: dict[str, Any] = dict.fromkeys(KEYS) | said | {gap: f"<{gap}>" for gap in gaps}
-    rest = encode_line(JournalEntry(**fields)).decode().removesuffix("}\n")
-    pieces: list[str] = []
+    rest = encode_line(JournalEntry(**fields)).removesuffix(b"}\n")
+    pieces: list[bytes] = []
     for gap in gaps:
-        piece, _, rest = rest.partition(f'"<{gap}>"')
+        piece, _, rest = rest.partition(encode_text(f"<{gap}>"))
         pieces.append(piece)
     return [*pieces, rest]
 
 
-def end_of_line(details: Mapping[str, Any] | None) -> str:
+def end_of_line(details: Mapping[str, Any] | None) -> bytes:
     """Return what belongs behind the seven keys: the details, if there are any, brace and newline. Never raises."""
-    return f",{_encode_details(details).decode()[1:]}\n" if details else "}\n"
+    return b"," + _encode_details(details)[1:] + b"\n" if details else b"}\n"
 
 
 def decode_line(line: bytes) -> JournalEntry:
@@ -130,7 +135,8 @@ def _encode_details(details: Mapping[str, Any]) -> bytes:
                 return _encode(details)
     except Exception:  # noqa: BLE001, S110 - whatever a user's value raises, its entry is kept, below
         pass
-    return b"{" + b",".join(_encode_detail(key, value) for key, value in _renamed(details)) + b"}"
+    # A copy of a dict is made in one step: another thread may be changing it.
+    return b"{" + b",".join(_encode_detail(key, value) for key, value in _renamed(dict(details))) + b"}"
 
 
 def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -13,7 +13,6 @@ from typing import Literal, Protocol, final
 
 import msgspec
 import trio
-from trio_util import AsyncValue
 
 from .clocks import Clocks, Instant
 from .errors import LeaseLost
@@ -114,7 +113,8 @@ class TermScope:
         self._clocks = clocks
         self._margin = margin
         self._works: dict[trio.CancelScope, Work] = {}
-        self._at_work = AsyncValue(0)
+        # Set by the last work to end; whoever waits replaces it, since it cannot be taken back.
+        self._idle = trio.Event()
 
     @property
     def deadline(self) -> Instant:
@@ -155,7 +155,6 @@ class TermScope:
         if self.term.over:
             scope.cancel()
         self._works[scope] = Work(scope, trio.lowlevel.current_task(), doing, service)
-        self._at_work.value = len(self._works)
         inside = _inside.set((*_inside.get(), scope))
         try:
             with scope:
@@ -163,7 +162,8 @@ class TermScope:
         finally:
             _inside.reset(inside)
             del self._works[scope]
-            self._at_work.value = len(self._works)
+            if not self._works:
+                self._idle.set()
 
     def contains(self, task: trio.lowlevel.Task) -> bool:
         """Return whether a task is part of the term's work: runs it, or was started by it and descends from it."""
@@ -188,7 +188,12 @@ class TermScope:
 
     async def wait_idle(self) -> None:
         """Wait until no work of the term is left, threads included. Cancelling stops the waiting only."""
-        await self._at_work.wait_value(lambda count: count == 0)
+        if self.is_idle:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._idle.is_set():
+            self._idle = trio.Event()
+        await self._idle.wait()
 
     def honoured_for(self) -> float:
         """Return the seconds for which the store honours the lease unless it is renewed; negative once it may not."""

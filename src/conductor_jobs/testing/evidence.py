@@ -120,8 +120,11 @@ class Evidence:
         return sum(seconds for seconds in held_up if seconds > 0)
 
     def troubled(self, node: str, begin: float, end: float) -> bool:
-        """Return whether a node's way to the store was faulty at any moment of a stretch of time."""
-        return any(begin < until and since < end for since, until in self.troubles.get(node, ()))
+        """Return whether a node's way to the store was faulty at any moment of a stretch of time.
+
+        Its ends belong to it: when a blocked loop goes on, a fault may pass in the moment of a call that was under it.
+        """
+        return any(begin <= until and since <= end for since, until in self.troubles.get(node, ()))
 
     def _take_fault(self, event: FaultEvent) -> None:
         stretches = self.troubles.setdefault(event.life, [])
