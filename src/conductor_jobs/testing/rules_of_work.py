@@ -158,7 +158,9 @@ def stops_end(evidence: Evidence) -> Iterator[Violation]:
         cut_at = life.stop_at + evidence.scenario.drain_timeout
         for act in life.acts:
             last = life.stop_at if act.runner == "service" else cut_at
-            if not act.cleanup and act.turned_at > last + SAME:
+            # A loop that was blocked when the stop was due cancels in the turn in which the work goes on as well.
+            blocked = evidence.blocked_between(life.stop_at, act.at)
+            if not act.cleanup and act.turned_at > last + blocked + SAME:
                 what = (
                     f"{life.name}: {act.runner!r} worked on {act.at - life.stop_at:.3f} s after the stop was requested"
                 )
