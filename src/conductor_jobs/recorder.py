@@ -35,6 +35,8 @@ class Recorder:
     def tick(self, batch_id: str, start_details: Mapping[str, Any]) -> "TickEntries":
         """Return what journals the runners of a tick; `start_details` are those of each runner's start."""
         match self._journals:
+            case []:
+                return NoTickEntries()
             case [JournalFiles() as files]:
                 return TickLines(self, files, batch_id, start_details)
             case _:
@@ -143,6 +145,20 @@ class TickEntries(Protocol):
     def settle(self) -> None:
         """Keep nothing back: call it before others of the loop's tasks can run."""
         ...
+
+
+@final
+class NoTickEntries:
+    """For no journal at all."""
+
+    def started(self, runner: str) -> None:
+        """See `TickEntries`."""
+
+    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
+        """See `TickEntries`."""
+
+    def settle(self) -> None:
+        """See `TickEntries`."""
 
 
 @final
