@@ -3,13 +3,13 @@
     python -m benchmarks.scale [--json] [--brief] [--nodes N]
 
 Simulated on virtual time with the default timing (a lease of 30 s), nodes started over two seconds, a store that
-answers within 10 ms; once with a store that tells its standbys of releases and new terms, within 5 ms, and once with one
-that is polled. Steady state: store calls a second over twenty seconds. Then the leader crashes, and the one after it is
-told to stop: `without leader` is in seconds, `campaigns` are the questions of all nodes in the two seconds around the
-beginning of the next term (for a stop: from the request on), `busiest 10 ms` and `busiest 100 ms` the most of them that
-fell into so short a time. The jitter of I9 is to spread them: over 100 ms after an expiry, over 20 ms after a release of
-which all are told, over the pause between two looks when polled; and whom the store tells that somebody leads already
-does not campaign.
+answers within 10 ms; once with a store that tells its standbys of releases and of new terms, within 5 ms, and once
+with one that is polled. Steady state: store calls a second over twenty seconds. Then the leader crashes, and the one
+after it is told to stop: `without leader` is in seconds, `campaigns` are the questions of all nodes in the two seconds
+around the beginning of the next term (for a stop: from the request on), `busiest 10 ms` and `busiest 100 ms` the most
+of them that fell into so short a time. The jitter of I9 is to spread them: over 100 ms after an expiry, over 20 ms
+after a release of which all are told, over the pause between two looks when polled; and whom the store tells that
+somebody leads already does not campaign.
 """
 
 import random
