@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from conductor_jobs.clocks import boot_time
-from conductor_jobs.lease import Holder, Node
+from conductor_jobs.lease import Holder, LeaseGrant, Node
 from conductor_jobs.stores import sqlite_refusals
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 
@@ -61,39 +61,44 @@ async def test_a_file_that_nobody_wrote_to_is_not_opened_to_refuse_again(path: P
 
 
 @pytest.mark.parametrize("opened_elsewhere", [False, True], ids=["the log is gone", "the log stays"])
+@pytest.mark.parametrize("later", [0.0, A_WHILE], ids=["at once", "later"])
 @pytest.mark.parametrize("by", ["lease.db", "link.db"])
-async def test_whatever_is_written_is_seen_at_the_next_look(path: Path, by: str, opened_elsewhere: bool) -> None:
+async def test_whatever_is_written_is_seen_at_the_next_look(
+    path: Path, by: str, later: float, opened_elsewhere: bool
+) -> None:
     path.with_name("link.db").symlink_to(path)
     leader, standby = SQLiteLeaseStore(path), SQLiteLeaseStore(path.with_name(by))
     await leader.acquire("jobs", ALPHA, 30.0)
+
+    async def look() -> LeaseGrant:
+        await trio.sleep(later)
+        return await standby.acquire("jobs", BETA, 30.0)
+
     with closing(sqlite3.connect(path)) as other:
         if opened_elsewhere:
             # Who has the file open keeps what is written in the log beside it.
             other.execute("SELECT * FROM lease").fetchall()
-        for term in range(1, 6):
+        for _ in range(2):
             await trio.sleep(A_WHILE)
-            for _ in range(2):
-                assert not (await standby.acquire("jobs", BETA, 30.0)).is_leader
-            await leader.acquire("jobs", ALPHA, 300.0, term=term)
-            assert (await standby.acquire("jobs", BETA, 30.0)).expires_in > 200
-            assert (await leader.acquire("jobs", ALPHA, 30.0)).term == term + 1
-            assert (await standby.acquire("jobs", BETA, 30.0)).term == term + 1
-        await trio.sleep(A_WHILE)
-        assert not (await standby.acquire("jobs", BETA, 30.0)).is_leader
+            assert not (await look()).is_leader
+        await leader.acquire("jobs", ALPHA, 300.0, term=1)
+        assert (await look()).expires_in > 200
+        await leader.acquire("jobs", ALPHA, 30.0)
+        assert (await look()).term == 2
         await leader.release("jobs", ALPHA)
-        assert (await standby.acquire("jobs", BETA, 30.0)).term == 7
+        assert (await look()).term == 3
 
 
-async def test_writes_that_follow_one_another_at_once_are_told_apart(path: Path) -> None:
-    leader, standby = SQLiteLeaseStore(path), SQLiteLeaseStore(path)
-    for life in range(100):
-        node = Holder("alpha", str(life))
-        term = (await leader.acquire("jobs", node, 30.0)).term
-        assert not (await standby.acquire("jobs", BETA, 30.0)).is_leader
-        await leader.release("jobs", node)
-        once = Holder("beta", str(life))
-        assert (await standby.acquire("jobs", once, 30.0)).term == term + 1
-        await standby.release("jobs", once)
+async def test_no_stamp_is_given_that_the_next_write_could_get_too(path: Path) -> None:
+    await SQLiteLeaseStore(path).acquire("jobs", ALPHA, 30.0)
+    assert sqlite_refusals.stamp_of(path) is None
+    await trio.sleep(A_WHILE)
+    stamp = sqlite_refusals.stamp_of(path)
+    assert stamp == sqlite_refusals.stamp_of(path) is not None
+    await SQLiteLeaseStore(path).acquire("jobs", ALPHA, 30.0, term=1)
+    assert sqlite_refusals.stamp_of(path) is None
+    await trio.sleep(A_WHILE)
+    assert sqlite_refusals.stamp_of(path) not in (stamp, None)
 
 
 async def test_a_lease_that_has_run_out_is_taken_though_nobody_wrote_to_the_file(path: Path) -> None:
