@@ -13,7 +13,16 @@ RunnerResult StaleTerm Term TickContext TickDecision TickResult TickTrigger Time
 run_in_thread
 """
 COMMAND = ("rules", "runtime")
-STORES_MAY_IMPORT = {"clocks", "errors", "lease", "records", "stores.memory", "stores.sqlite", "stores.sqlite_file"}
+STORES_MAY_IMPORT = {
+    "clocks",
+    "errors",
+    "lease",
+    "records",
+    "stores.memory",
+    "stores.sqlite",
+    "stores.sqlite_file",
+    "stores.sqlite_refusals",
+}
 
 
 def imports(module: Path) -> set[str]:
