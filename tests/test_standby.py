@@ -204,3 +204,22 @@ async def test_a_store_that_tells_of_terms_that_never_begin_delays_a_handover_by
     await conductor.wait_leader()
     assert trio.current_time() - released_at <= RENEW_INTERVAL
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+async def test_standbys_whose_watches_break_at_one_moment_look_apart(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    class Broken(WatchingNodeStore):
+        async def wait_released(self, lease_name: str, term: int) -> None:
+            await trio.sleep(2)
+            raise ConnectionError("the server went away")
+
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + share * (high - low))
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", OTHER, TTL)
+    store = Broken(memory)
+    await start_standby(nursery, store)
+    broken_at = trio.current_time() + 2
+    assert await next_campaign(store) == pytest.approx(broken_at + 0.65 + 0.2 * share)
+    nursery.cancel_scope.cancel()

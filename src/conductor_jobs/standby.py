@@ -12,7 +12,7 @@ import trio
 
 from .lease import LeaseGrant, LeaseStore, ReleaseWatcher, watches_releases
 from .store_calls import NoAnswer, call_store
-from .timing import POLL_INTERVAL, POLL_JITTER, LeaseTiming
+from .timing import POLL_JITTER, LeaseTiming
 
 # After a release all who watch wake at once; a little apart, the first to lead spares the others their campaign.
 _STAMPEDE_JITTER = 0.02
@@ -33,16 +33,20 @@ class Standby:
         """Return when it is time to campaign again. Cancelling stops the waiting only."""
         store = self._store
         if not watches_releases(store):
-            await trio.sleep(self._timing.next_look(refusal, watching=False, priority=self._priority))
+            await self._poll(refusal)
         elif refusal.term <= self._told_over:
             # It was told of the end of a term that goes on: a hint so wrong is not followed twice in a row.
             self._told_over = 0
-            await trio.sleep(POLL_INTERVAL)
+            await self._poll(refusal)
         else:
             try:
                 await self._watch(store, refusal)
             except Exception:  # noqa: BLE001 - a watch is a hint: without it we look as often as if there were none
-                await trio.sleep(POLL_INTERVAL)
+                # Apart from the others, whose watches may have broken at the same moment.
+                await self._poll(refusal)
+
+    async def _poll(self, refusal: LeaseGrant) -> None:
+        await trio.sleep(self._timing.next_look(refusal, watching=False, priority=self._priority))
 
     async def _watch(self, store: ReleaseWatcher, refusal: LeaseGrant) -> None:
         term = refusal.term
