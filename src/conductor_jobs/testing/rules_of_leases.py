@@ -78,7 +78,8 @@ def calls_are_given_up(evidence: Evidence) -> Iterator[Violation]:
 def nobody_stays_out(evidence: Evidence) -> Iterator[Violation]:
     """I5: a node asks again and again, unless it waits for its own late work or is leaving."""
     timing = evidence.timing
-    longest = timing.renew_interval + timing.store_timeout + 1.0
+    # One wait for the term that refused it, and one for the next, if it was told of that.
+    longest = 2 * timing.renew_interval + timing.store_timeout + 1.0
     for life in evidence.lives.values():
         until = min(life.gone_at(evidence.end_at), evidence.end_at if life.stop_at is None else life.stop_at)
         asked = [call.asked.at for call in life.calls if call.asked.at <= until]
