@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from conductor_jobs import Holder, LeaseGrant, Node, records
-from conductor_jobs.lease import NodeSeen, NodeState
+from conductor_jobs.lease import NodeSeen, NodeState, Operation
 from conductor_jobs.records import LeaseRecord
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import conformance_leases as leases
@@ -84,11 +84,15 @@ class ThatLooksBeforeItLeaps(Client):
     """A read and a write that are two transactions."""
 
     async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> Any:
-        standing = self.store._cell(lease_name).value
+        cell, barred = self.store._cell(lease_name), (lease_name, holder) in self.store._barred
+        seen = cell.value
         await trio.lowlevel.checkpoint()
-        if standing is None:
-            self.store._cell(lease_name).value = None
-        return await super().acquire(lease_name, holder, ttl, term=term)
+        now = trio.current_time()
+        changed = records.acquire(seen, holder, ttl, term, now, barred=barred)
+        cell.value = changed or cell.value
+        operation: Operation = "acquire" if term is None else "renew"
+        leads = changed is not None
+        return records.answer(cell.value, is_leader=leads, operation=operation, now=now, unix_now=now)
 
 
 class ThatExpiresEarly(Client):
@@ -114,18 +118,21 @@ class WithoutCapitals(Client):
 
 
 class WithKeysThatRunTogether(Client):
-    """Bars by `lease:node:incarnation`."""
+    """Remembers who is barred under `lease:node:incarnation`."""
+
+    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> Any:
+        if f"{lease_name}:{holder.node_id}:{holder.incarnation}" in self._keys:
+            self.store._barred.add((lease_name, holder))
+        return await super().acquire(lease_name, holder, ttl, term=term)
 
     async def release(self, lease_name: str, holder: Holder) -> Any:
-        freed = await super().release(lease_name, holder)
-        name, _, node_id = f"{lease_name}:{holder.node_id}".rpartition(":")
-        for cut in range(len(node_id)):
-            self.store._barred.add((name, Holder(node_id[cut:], holder.incarnation)))
-        whole = f"{lease_name}:{holder.node_id}"
-        for cut in range(1, len(whole)):
-            if whole[cut] == ":":
-                self.store._barred.add((whole[:cut], Holder(whole[cut + 1 :], holder.incarnation)))
-        return freed
+        self._keys.add(f"{lease_name}:{holder.node_id}:{holder.incarnation}")
+        return await super().release(lease_name, holder)
+
+    @property
+    def _keys(self) -> set[str]:
+        keys: set[str] = vars(self.store).setdefault("keys", set())
+        return keys
 
 
 class ThatRunsOutOfConnections(Client):
@@ -145,9 +152,12 @@ class ThatRunsOutOfConnections(Client):
 
 class ThatCannotBeCancelled(Client):
     async def release(self, lease_name: str, holder: Holder) -> Any:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(3)
+        try:
             return await super().release(lease_name, holder)
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(3)
+            raise
 
 
 class ThatHangs(Client):
@@ -187,7 +197,7 @@ class ThatSubscribesLate(Client):
         if record is not None and record.released:
             return
         await trio.sleep(0.002)
-        await self.store._cell(lease_name).wait_transition(lambda now: now is not None and now.released)
+        await self.store._cell(lease_name).wait_transition(lambda now, _: now is not None and now.released)
 
 
 class ThatWakesAtAnyChange(Client):

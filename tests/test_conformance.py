@@ -49,11 +49,10 @@ async def test_a_store_with_delays_keeps_every_rule(autojump_clock: MockClock) -
 async def test_a_broken_store_is_caught_by_the_rule_for_it(broken: Broken, autojump_clock: MockClock) -> None:
     rule, _ = broken
     with broken_store(broken) as open_store, pytest.raises(ConformanceError) as caught:
-        await exercise_lease_store(open_store)
+        await exercise_lease_store(open_store, patience=10.0)
     assert sentence(rule) in caught.value.broken
     for each, observed in caught.value.broken.items():
         assert f"- {each}\n  Observed: {observed}" in str(caught.value)
-        assert observed.endswith((".", "nobody listens"))
 
 
 def test_every_rule_catches_a_broken_store() -> None:
