@@ -89,7 +89,7 @@ def check_refused(problems: Sequence[str], flags: dict[str, str], variables: dic
             continue
         assert f"Conductor {setting.label} must be {setting.rule.words}" in problem
         # What may hold a password is not repeated.
-        hidden = setting.secret or (setting.rule.metavar == "<url>" and "@" in text)
+        hidden = setting.secret or (setting.rule.metavar == "<url>" and any(each in text for each in "@?#="))
         assert problem.endswith(f"{setting.rule.words}." if hidden else f", not {text!r}.")
 
 
