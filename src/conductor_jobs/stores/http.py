@@ -7,6 +7,7 @@ poll is ever in the way of a renewal.
 
 import ssl
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Final, Literal, Self, TypeVar, final
 from urllib.parse import urlsplit
 
@@ -52,9 +53,9 @@ class HTTPLeaseStore:
         ValueError, showing no credentials.
         """
         self.base_url: str = _checked_base_url(base_url)
-        self._headers = {"accept-encoding": "identity", "user-agent": "conductor-jobs"}
+        self._headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"conductor-jobs")]
         if token is not None:
-            self._headers["authorization"] = f"Bearer {_checked_token(token)}"
+            self._headers.append((b"authorization", b"Bearer " + _checked_token(token).encode()))
         self._ssl_context = ssl_context
         self._transport = transport
         self._kept_open = False
@@ -153,10 +154,11 @@ class HTTPLeaseStore:
 
     async def _content(self, response: httpx2.Response) -> bytes:
         content = bytearray()
-        async for chunk in response.aiter_raw():
-            content += chunk
-            if len(content) > _LONGEST_ANSWER:
-                raise ControlAPIError(f"control API {self.base_url} answered with more than {_LONGEST_ANSWER} bytes")
+        async with aclosing(response.aiter_raw()) as chunks:
+            async for chunk in chunks:
+                content += chunk
+                if len(content) > _LONGEST_ANSWER:
+                    raise ControlAPIError(f"control API {self.base_url} answered more than {_LONGEST_ANSWER} bytes")
         return bytes(content)
 
     def _client(self, purpose: Purpose) -> httpx2.AsyncClient:

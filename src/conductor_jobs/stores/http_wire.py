@@ -7,7 +7,8 @@ know, so that a newer server may say more.
 
 import math
 import re
-from typing import Any, Final, TypeVar, final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, final, get_args
 
 import msgspec
 
@@ -207,7 +208,7 @@ def decoded_body(body: bytes, what: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=what)
     except msgspec.ValidationError as error:
-        raise BadRequest(_complaint(error, lambda: msgspec.json.decode(body))) from None
+        raise BadRequest(_complaint(error, what, lambda: msgspec.json.decode(body))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body must be one JSON object: {error}") from None
 
@@ -221,7 +222,7 @@ def converted_query(parameters: list[tuple[str, str]], what: type[T]) -> T:
     try:
         return msgspec.convert(given, type=what, strict=False)
     except msgspec.ValidationError as error:
-        raise BadRequest(_complaint(error, lambda: given)) from None
+        raise BadRequest(_complaint(error, what, lambda: given)) from None
 
 
 def _check(holds: bool, field: str, value: object, rule: str) -> None:
@@ -232,8 +233,8 @@ def _check(holds: bool, field: str, value: object, rule: str) -> None:
 def _check_names(request: object, *fields: str) -> None:
     for field in fields:
         value = getattr(request, field)
-        holds = is_name(value) and len(value) <= LONGEST_NAME and "\0" not in value
-        _check(holds, field, value, f"a text of 1 to {LONGEST_NAME} characters, not blank and without NUL")
+        holds = is_name(value) and len(value) <= LONGEST_NAME
+        _check(holds, field, value, f"a text of 1 to {LONGEST_NAME} characters, not blank, without NUL")
 
 
 def _camel(field: str) -> str:
@@ -246,14 +247,16 @@ def _cut(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
-def _complaint(error: msgspec.ValidationError, decode: Any) -> str:
-    # msgspec names the rule and the field, and not the value.
+def _complaint(error: msgspec.ValidationError, what: type[msgspec.Struct], decode: Callable[[], Any]) -> str:
+    # msgspec names the field and most rules, and not the value.
     rule, _, path = str(error).partition(" - at `$.")
     field = re.match(r"\w+", path)
     if field is None:
         return rule if rule.endswith(".") else f"the request does not fit: {rule}."
+    if rule.startswith("Invalid enum value"):
+        kinds = {each.encode_name: each.type for each in msgspec.structs.fields(what)}
+        rule = f"must be one of {', '.join(map(repr, get_args(kinds[field[0]])))}"
     try:
-        value = decode()[field[0]]
+        return f"{field[0]}: {rule}, not {_cut(decode()[field[0]])}."
     except Exception:  # noqa: BLE001 - as of a value nested too deeply: then the rule alone is said
         return f"{field[0]}: {rule}."
-    return f"{field[0]}: {rule}, not {_cut(value)}."
