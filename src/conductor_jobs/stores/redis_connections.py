@@ -6,10 +6,11 @@ connection is lent to one call, alone, and comes back only after a clean answer.
 no stale answer meets a later question, and a dead connection costs one call.
 """
 
+import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Final, final
 
@@ -129,13 +130,7 @@ class Connections:
 
     async def _opened(self) -> Connection:
         address = self._address
-        connection = _TCPConnection(
-            TCPLocation(address.host, address.port),
-            username=address.user,
-            password=address.password,
-            db=address.database,
-            ssl_context=address.ssl_context(),
-        )
+        connection = _GreetedConnection(await _connected(address), address)
         try:
             await self._nursery.start(partial(_serve, connection))
         except refusals.RedisError as error:
@@ -175,27 +170,37 @@ async def _serve(connection: TCPConnection, *, task_status: trio.TaskStatus[None
             raise
 
 
-class _TCPConnection(TCPConnection):
-    async def _connect(self) -> ByteStream:
-        *others, last = await _looked_up(self.location.host, self.location.port)
-        for address in others:
-            with trio.move_on_after(_PATIENCE_PER_ADDRESS):
-                try:
-                    return await self._connect_to(address)
-                except (OSError, ssl.SSLError):
-                    continue
-        return await self._connect_to(last)
+@final
+class _GreetedConnection(TCPConnection):
+    """What coredis makes of a stream that is connected already: it leaves a mess where it cannot connect."""
 
-    async def _connect_to(self, address: str) -> ByteStream:
-        if self._ssl_context is None:
-            return await anyio.connect_tcp(address, self.location.port)
-        return await anyio.connect_tcp(
-            address,
-            self.location.port,
-            ssl_context=self._ssl_context,
-            tls_standard_compatible=False,
-            tls_hostname=self.location.host,
-        )
+    def __init__(self, stream: ByteStream, address: RedisAddress) -> None:
+        location = TCPLocation(address.host, address.port)
+        super().__init__(location, username=address.user, password=address.password, db=address.database)
+        self._connected = stream
+
+    async def _connect(self) -> ByteStream:
+        return self._connected
+
+
+async def _connected(address: RedisAddress) -> ByteStream:
+    tls = address.ssl_context()
+    try:
+        *others, last = await _looked_up(address.host, address.port)
+        for host in others:
+            with suppress(OSError), trio.move_on_after(_PATIENCE_PER_ADDRESS):
+                return await _stream(host, address, tls)
+        return await _stream(last, address, tls)
+    except OSError as error:
+        raise ConnectionError(f"{address} cannot be reached: {_root(error)}") from error
+
+
+async def _stream(host: str, address: RedisAddress, tls: ssl.SSLContext | None) -> ByteStream:
+    if tls is None:
+        return await anyio.connect_tcp(host, address.port)
+    return await anyio.connect_tcp(
+        host, address.port, ssl_context=tls, tls_standard_compatible=False, tls_hostname=address.host
+    )
 
 
 async def _looked_up(host: str, port: int) -> list[str]:
@@ -236,8 +241,9 @@ def _explained(error: refusals.RedisError, address: RedisAddress) -> Exception:
 def _root(error: BaseException) -> str:
     # Deep down is what happened; above it they only say that it did not work.
     while error.__cause__ is not None:
-        error = error.__cause__
-        error = sole_exception(error)
+        error = sole_exception(error.__cause__)
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[-1]
-    return (isinstance(error, OSError) and error.strerror) or error_text(error)
+    if isinstance(error, socket.gaierror | ssl.SSLError):
+        return error.strerror or error_text(error)
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error_text(error)

@@ -20,6 +20,8 @@ Numbers in Lua are doubles, exact up to 2**53: microseconds of this epoch are be
 import hashlib
 from typing import Final, final
 
+from ..lease import TERM_LIMIT
+
 SCHEMA: Final = 1
 PREFIX: Final = "conductor-jobs:"
 
@@ -47,6 +49,8 @@ local node_id, incarnation, me, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
+local last_term = '{TERM_LIMIT - 1}'
+
 local fields = {{'schema', 'node_id', 'incarnation', 'term', 'ttl_us', 'expires_at_us', 'released'}}
 local values = redis.call('HMGET', lease, unpack(fields))
 local record = {{}}
@@ -55,12 +59,15 @@ local known = redis.call('EXISTS', lease) == 1
 local is_barred = redis.call('SISMEMBER', barred, me) == 1
 
 if known then
-    local number = '^%d+$'
+    local number = '^[1-9]%d*$'
     local form = {{schema = '^{SCHEMA}$', term = number, ttl_us = number, expires_at_us = number, released = '^[01]$'}}
     for _, field in ipairs(fields) do
         if not record[field] or not string.match(record[field], form[field] or '') then
             return {{'foreign', field, record[field] or ''}}
         end
+    end
+    if #record.term > #last_term or #record.term == #last_term and record.term > last_term then
+        return {{'foreign', 'term', record.term}}
     end
     if record.expires_at_us - now > tonumber(record.ttl_us) then
         record.expires_at_us = string.format('%.0f', now + record.ttl_us)
@@ -92,9 +99,8 @@ if term == '' then granted = not held or mine else granted = held and mine and r
 if is_barred or not granted then return answer('refused') end
 
 if term == '' then
-    if type(redis.pcall('HINCRBY', lease, 'term', 1)) == 'table' then
-        return {{'foreign', 'term', record.term}}
-    end
+    if record.term == last_term then return {{'foreign', 'term', record.term}} end
+    redis.call('HINCRBY', lease, 'term', 1)
     redis.call('HSET', lease, 'schema', {SCHEMA}, 'node_id', node_id, 'incarnation', incarnation, 'released', 0)
 end
 redis.call('HSET', lease, 'ttl_us', ttl_us, 'expires_at_us', string.format('%.0f', now + ttl_us))
