@@ -396,8 +396,8 @@ async def test_without_a_token_only_a_name_of_this_machine_is_answered(
 
 
 TTL_RULE = "ttl must be a positive number of seconds, at most 604800"
-TERM_RULE = "term must be null or an integer from 1 to 2**63 - 1"
-NAME_RULE = "must be a text of 1 to 255 characters, not blank, without NUL"
+TERM_RULE = "term must be null or an integer from 0 to 2**63 - 1"
+NAME_RULE = "must be a text of 1 to 1000 characters without NUL"
 PRIORITY_RULE = "must be an integer of 64 bits at most"
 MISFIT = "the request does not fit: Object"
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -405,14 +405,15 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("leader/acquire", CAMPAIGN | {"ttl": "30"}, "ttl: Expected `float`, got `str`, not '30'."),
     ("leader/acquire", CAMPAIGN | {"ttl": True}, "ttl: Expected `float`, got `bool`, not True."),
     ("leader/acquire", CAMPAIGN | {"ttl": 10**9}, f"{TTL_RULE}, not 1000000000.0."),
-    ("leader/acquire", CAMPAIGN | {"term": 0}, f"{TERM_RULE}, not 0."),
+    ("leader/acquire", CAMPAIGN | {"term": -1}, f"{TERM_RULE}, not -1."),
     ("leader/acquire", CAMPAIGN | {"term": 2**63}, f"{TERM_RULE}, not {2**63}."),
     ("leader/acquire", CAMPAIGN | {"term": 1.0}, "term: Expected `int | null`, got `float`, not 1.0."),
-    ("leader/acquire", CAMPAIGN | {"leaseName": " "}, f"leaseName {NAME_RULE}, not ' '."),
+    ("leader/acquire", CAMPAIGN | {"leaseName": ""}, f"leaseName {NAME_RULE}, not ''."),
     ("leader/acquire", CAMPAIGN | {"leaseName": "a\0b"}, f"leaseName {NAME_RULE}, not 'a\\x00b'."),
-    ("leader/release", RELEASE | {"controllerId": "x" * 256}, f"controllerId {NAME_RULE}, not '{'x' * 79}…."),
+    ("leader/release", RELEASE | {"controllerId": "x" * 1001}, f"controllerId {NAME_RULE}, not '{'x' * 79}…."),
     ("leader/release", RELEASE | {"term": 1}, f"{MISFIT} contains unknown field `term`."),
     ("leader/release", {"leaseName": "jobs"}, f"{MISFIT} missing required field `controllerId`."),
+    ("controllers/heartbeat", HEARTBEAT | {"host": " "}, "host must be a text that is not blank, not ' '."),
     ("controllers/heartbeat", HEARTBEAT | {"role": "boss"}, "role: must be one of 'primary', 'standby', not 'boss'."),
     ("controllers/heartbeat", HEARTBEAT | {"priority": 2**63}, f"priority {PRIORITY_RULE}, not {2**63}."),
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from .asking import Refused
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 T = TypeVar("T")
 
-LARGEST_BODY: Final = 16 * 2**10
+LARGEST_BODY: Final = 64 * 2**10
 BODY_TIMEOUT: Final = 10.0
 
 

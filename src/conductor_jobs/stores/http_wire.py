@@ -17,7 +17,7 @@ from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, O
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-LONGEST_NAME: Final = 255
+LONGEST_NAME: Final = 1000
 LONGEST_TTL: Final = 7 * 86_400.0
 #: How long one question of `GET /v1/leader/wait` may stay open, in seconds.
 LONGEST_WAIT: Final = 30.0
@@ -42,8 +42,8 @@ class AcquireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
         _check_names(self, "lease_name", "controller_id", "incarnation")
         ttl_holds = math.isfinite(self.ttl) and 0 < self.ttl <= LONGEST_TTL
         _check(ttl_holds, "ttl", self.ttl, f"a positive number of seconds, at most {LONGEST_TTL:g}")
-        term_holds = self.term is None or 0 < self.term < TERM_LIMIT
-        _check(term_holds, "term", self.term, "null or an integer from 1 to 2**63 - 1")
+        term_holds = self.term is None or 0 <= self.term < TERM_LIMIT
+        _check(term_holds, "term", self.term, "null or an integer from 0 to 2**63 - 1")
 
     @property
     def holder(self) -> Holder:
@@ -107,7 +107,8 @@ class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     state: NodeState
 
     def __post_init__(self) -> None:
-        _check_names(self, "lease_name", "controller_id", "incarnation", "host", "version")
+        _check_names(self, "lease_name", "incarnation")
+        _check_words(self, "controller_id", "host", "version")
         _check(-(2**63) <= self.priority < 2**63, "priority", self.priority, "an integer of 64 bits at most")
 
     @property
@@ -232,9 +233,17 @@ def _check(holds: bool, field: str, value: object, rule: str) -> None:
 
 def _check_names(request: object, *fields: str) -> None:
     for field in fields:
-        value = getattr(request, field)
-        holds = is_name(value) and len(value) <= LONGEST_NAME
-        _check(holds, field, value, f"a text of 1 to {LONGEST_NAME} characters, not blank, without NUL")
+        value: str = getattr(request, field)
+        # Any text tells a lease or a life from another, also one of blanks.
+        holds = is_name(f"x{value}") and 1 <= len(value) <= LONGEST_NAME
+        _check(holds, field, value, f"a text of 1 to {LONGEST_NAME} characters without NUL")
+
+
+def _check_words(request: object, *fields: str) -> None:
+    _check_names(request, *fields)
+    for field in fields:
+        value: str = getattr(request, field)
+        _check(is_name(value), field, value, "a text that is not blank")
 
 
 def _camel(field: str) -> str:
