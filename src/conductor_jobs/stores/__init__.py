@@ -19,7 +19,7 @@ class OpenableStore(LeaseStore, AbstractAsyncContextManager["OpenableStore"], Pr
 
 
 def open_store(url: str, *, token: str | None = None) -> OpenableStore:
-    """Return the store that a URL names, to be entered: `async with open_store(url) as store`.
+    """Return the store that a URL names, to be entered as `async with`.
 
     `memory:`; `sqlite:///PATH`, an absolute PATH making it four slashes; `postgresql://` or `postgres://`; `redis://`
     or `valkey://`, with TLS `rediss://` or `valkeys://`; `etcd://`, with TLS `etcds://`; `http://` or `https://` of a
@@ -31,11 +31,15 @@ def open_store(url: str, *, token: str | None = None) -> OpenableStore:
     kind = kind_of(url)
     if kind is None:
         raise ValueError(f"store must be {WORDS}, not {shown_url(url)!r}.")
+    if kind.extra is not None and "#" in url:
+        raise ValueError(f"store {shown_url(url)} has a `#` in its URL, which in a password is written %23.")
     try:
         module = import_module(f".{kind.module}", __name__)
         return _made(getattr(module, kind.store), kind.module, url, token)
+    except ValueError as error:
+        raise ValueError(str(error).replace(url, shown_url(url))) from None
     except ImportError as error:
-        if kind.extra is None:
+        if kind.extra is None or (error.name or "").startswith("conductor_jobs"):
             raise
         raise Unusable(
             f"store {shown_url(url)} needs packages that are not installed ({error}): "
