@@ -111,7 +111,7 @@ def check_taken(config: Config, flags: dict[str, str], variables: dict[str, str]
         given = source_of(setting, flags, variables)
         assert (config.source(setting.name) == "default") == (given is None)
         if given is not None and setting.rule.metavar == "<integer>":
-            assert config[setting.name] == int(given[1].replace("- ", "-"))
+            assert config[setting.name] == int(given[1].strip().replace("- ", "-"))
         elif given is not None and setting.rule.metavar != "<path>":
             assert config[setting.name] == given[1].strip()
 
