@@ -220,7 +220,8 @@ async def test_when_a_lease_expires_the_primary_wins_though_standbys_look_too(
     for conductor in conductors.values():
         await nursery.start(conductor.run)
         await trio.sleep(random.uniform(0, RENEW_INTERVAL))
-    term = await conductors["primary"].wait_leader()
+    with trio.fail_after(TTL + 1):
+        term = await conductors["primary"].wait_leader()
     assert (term.number, term.holder.node_id) == (2, "primary")
     nursery.cancel_scope.cancel()
 
