@@ -14,6 +14,7 @@ run_in_thread
 """
 COMMAND = ("rules", "runtime")
 STORES_MAY_IMPORT = {"clocks", "errors", "lease", "records", "stores.memory", "stores.sqlite", "stores.sqlite_file"}
+STORES_MAY_IMPORT |= {"failures", "stores.http_errors", "stores.http_wire"}
 
 
 def imports(module: Path) -> set[str]:
