@@ -37,7 +37,7 @@ def run(folder: Path, *arguments: str, code: str | None = None, **variables: str
         (["--listen", ":80", "--store", "memory:"], f"{ADDRESS}, not ':80'."),
         (["--listen", "::1:80", "--store", "memory:"], f"{ADDRESS}, not '::1:80'."),
         (["--listen", "localhost:65536", "--store", "memory:"], "must be HOST:PORT"),
-        (["--listen", "127.0.0.1:0", "--store", "nonsense:"], "not 'nonsense:'."),
+        (["--listen", "127.0.0.1:0", "--store", "nonsense:"], "not 'nonsense:…'."),
         (["--listen", "0.0.0.0:0", "--store", "memory:"], "0.0.0.0:0: 0.0.0.0 can be reached by others: give a token"),
         (["--listen", "nosuch.invalid:80", "--store", "memory:"], "--listen nosuch.invalid:80: "),
         (["--listen", "127.0.0.1:0", "--store", "memory:", "--shared-token", " "], "must be a non-empty line of text."),

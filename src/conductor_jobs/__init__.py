@@ -17,8 +17,9 @@ above it:
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
-    store_calls, heartbeats, election
-                            one bounded store call; signs of life; the lease task: campaign, hold, lose, release
+    store_calls, heartbeats, standby, election
+                            one bounded store call; signs of life; waiting for the moment to campaign; the lease
+                            task: campaign, hold, lose, release
     runners                 the registry, and what a runner is given and returns
     execution, ticks        one tick; admission, the tick task and the interval grid
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself

@@ -2,7 +2,7 @@
 
 import os
 import re
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from types import ModuleType
 from typing import Final
 
@@ -16,6 +16,7 @@ from .rules import LINE, STORE_URL
 from .signals import run_until_signalled
 from .stderr import tell
 from .stores import open_store
+from .stores.urls import shown_url
 
 _VARIABLE: Final = "BAA_SHARED_TOKEN"
 _HIGHEST_PORT: Final = 65535
@@ -32,9 +33,12 @@ def _address(_context: click.Context, _parameter: click.Parameter, text: str) ->
 
 def _store(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
     url: str | None = STORE_URL.parse(text)
+    try:
+        open_store(text if url is None else url)
+    except (ValueError, Unusable) as error:
+        raise click.BadParameter(str(error)) from None
     if url is None:
-        shown = "" if "@" in text else f", not {text!r}"
-        raise click.BadParameter(f"must be {STORE_URL.words}{shown}.")
+        raise click.BadParameter(f"must be {STORE_URL.words}.")
     return url
 
 
@@ -85,14 +89,13 @@ def _serving() -> ModuleType:
 
 async def _serve(serving: ModuleType, listen: tuple[str, int], store_url: str, token: str | None) -> None:
     async with AsyncExitStack() as stack:
-        store = open_store(store_url)
-        if isinstance(store, AbstractAsyncContextManager):
-            await stack.enter_async_context(store)
+        store = await stack.enter_async_context(open_store(store_url))
         await _try(serving, store)
         server = serving.ControlServer(store, token)
         listeners = await serving.open_listeners(*listen, with_token=token is not None)
         who = "for whoever bears the token" if token is not None else "without a token, for this machine"
-        tell(f"conductor-jobs: control API at {', '.join(serving.urls_of(listeners))}, {who}; store {store_url}")
+        where = f"{', '.join(serving.urls_of(listeners))}, {who}; store {shown_url(store_url)}"
+        tell(f"conductor-jobs: control API at {where}")
         at_once = trio.CancelScope()
 
         async def run() -> None:
