@@ -253,7 +253,7 @@ async def test_a_store_is_opened_once(store: RedisLeaseStore) -> None:
 
 async def test_an_open_store_serves_other_trio_runs_too(store: RedisLeaseStore, name: str) -> None:
     await store.acquire(name, ALPHA, 30.0)
-    grant = await trio.to_thread.run_sync(trio.run, store.acquire, name, BETA, 30.0)
+    grant = await trio.to_thread.run_sync(lambda: trio.run(store.acquire, name, BETA, 30.0))
     assert grant.holder_id == "alpha"
 
 
@@ -313,7 +313,7 @@ async def test_a_host_is_looked_up_though_the_application_uses_all_threads_of_tr
     at_work = threading.Event()
     async with trio.open_nursery() as nursery:
         for _ in range(int(trio.to_thread.current_default_thread_limiter().total_tokens)):
-            nursery.start_soon(trio.to_thread.run_sync, at_work.wait)
+            nursery.start_soon(trio.to_thread.run_sync, lambda: at_work.wait())
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(PATIENCE):

@@ -28,6 +28,8 @@ from .redis_url import RedisAddress
 _LOOKUP_THREADS: Final = 4
 # For every address of a host but the last one: an IPv6 that leads nowhere is not waited for.
 _PATIENCE_PER_ADDRESS: Final = 0.25
+# The last two when the other side ends the greeting of TLS.
+_NOT_CONNECTED: Final = (OSError, anyio.BrokenResourceError, anyio.EndOfStream)
 _lookup_limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads that look up Redis servers")
 
 
@@ -188,10 +190,10 @@ async def _connected(address: RedisAddress) -> ByteStream:
     try:
         *others, last = await _looked_up(address.host, address.port)
         for host in others:
-            with suppress(OSError), trio.move_on_after(_PATIENCE_PER_ADDRESS):
+            with suppress(*_NOT_CONNECTED), trio.move_on_after(_PATIENCE_PER_ADDRESS):
                 return await _stream(host, address, tls)
         return await _stream(last, address, tls)
-    except OSError as error:
+    except _NOT_CONNECTED as error:
         raise ConnectionError(f"{address} cannot be reached: {_root(error)}") from error
 
 
@@ -244,6 +246,8 @@ def _root(error: BaseException) -> str:
         error = sole_exception(error.__cause__)
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[-1]
+    if isinstance(error, anyio.EndOfStream | anyio.BrokenResourceError | anyio.ClosedResourceError):
+        return "the connection was lost"
     if isinstance(error, socket.gaierror | ssl.SSLError):
         return error.strerror or error_text(error)
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error_text(error)
