@@ -313,7 +313,7 @@ async def test_a_host_is_looked_up_though_the_application_uses_all_threads_of_tr
     at_work = threading.Event()
     async with trio.open_nursery() as nursery:
         for _ in range(int(trio.to_thread.current_default_thread_limiter().total_tokens)):
-            nursery.start_soon(trio.to_thread.run_sync, lambda: at_work.wait())
+            nursery.start_soon(trio.to_thread.run_sync, at_work.wait, PATIENCE)
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(PATIENCE):
