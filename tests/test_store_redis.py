@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from conductor_jobs.errors import Unusable
 from conductor_jobs.stores.redis import RedisLeaseStore
 from conductor_jobs.stores.redis_connections import ServerRefused
 from conductor_jobs.stores.redis_scripts import SCHEMA, key
+from conductor_jobs.testing import exercise_lease_store
 
 from .real_servers import PATIENCE
 from .real_servers.proxy import Proxy
@@ -90,6 +92,11 @@ async def plant(url: str, name: str, **fields: object) -> None:
 
 
 # What it keeps, and how it decides
+
+
+@pytest.mark.parametrize("opened", [True, False], ids=["opened", "a connection for each call"])
+async def test_the_store_keeps_the_rules_of_every_lease_store(url: str, opened: bool) -> None:
+    await exercise_lease_store(lambda: RedisLeaseStore(url) if opened else nullcontext(RedisLeaseStore(url)))
 
 
 async def test_terms_that_a_float_cannot_tell_apart_rise_by_one(store: RedisLeaseStore, url: str, name: str) -> None:

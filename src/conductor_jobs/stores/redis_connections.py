@@ -9,7 +9,7 @@ no stale answer meets a later question, and a dead connection costs one call.
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Final, final
@@ -71,17 +71,21 @@ class Connection:
         except refusals.RedisError as error:
             raise _explained(error, self._address) from error
 
-    @asynccontextmanager
-    async def subscription(self, channel: str) -> AsyncGenerator[AsyncIterator[object]]:
-        """Subscribe, without waiting for the answer, and give what comes in: its confirmation, then the messages.
+    def subscribe(self, channel: str) -> None:
+        """Subscribe, without waiting for the answer; whatever is asked next is answered after the subscription began.
 
-        Whatever is asked afterwards is answered later than the subscription begins. Where it is denied, the first
-        thing that is asked gets to hear so: the server's refusal has no question of its own to be an answer to.
+        Where it is denied, the next question gets to hear so: the refusal has no question of its own to answer.
         """
         try:
             self._connection.send_command(b"SUBSCRIBE", channel)
+        except refusals.RedisError as error:
+            raise _explained(error, self._address) from error
+
+    async def pushed(self) -> object:
+        """Wait for what the server says unasked, and return it. Cancelling loses nothing. Raises ConnectionError."""
+        try:
             async with aclosing(self._connection.push_messages) as messages:
-                yield messages
+                return await anext(messages)
         except refusals.RedisError as error:
             raise _explained(error, self._address) from error
 
@@ -92,7 +96,7 @@ class Connections:
 
     def __init__(self, address: RedisAddress, nursery: trio.Nursery) -> None:
         self._address = address
-        self._nursery = nursery
+        self.nursery: trio.Nursery = nursery
         self._run = trio.lowlevel.current_trio_token()
         self._kept: list[Connection] = []
 
@@ -134,7 +138,7 @@ class Connections:
         address = self._address
         connection = _GreetedConnection(await _connected(address), address)
         try:
-            await self._nursery.start(partial(_serve, connection))
+            await self.nursery.start(partial(_serve, connection))
         except refusals.RedisError as error:
             # Where the greeting is cancelled coredis raises an error of its own in the place of that.
             await trio.lowlevel.checkpoint_if_cancelled()
