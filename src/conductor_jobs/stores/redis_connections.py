@@ -9,10 +9,10 @@ no stale answer meets a later question, and a dead connection costs one call.
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 import anyio
 import trio
@@ -25,12 +25,14 @@ from ..failures import error_text, sole_exception
 from .redis_scripts import Script
 from .redis_url import RedisAddress
 
-_LOOKUP_THREADS: Final = 4
+T = TypeVar("T")
+
+_THREADS: Final = 4
 # For every address of a host but the last one: an IPv6 that leads nowhere is not waited for.
 _PATIENCE_PER_ADDRESS: Final = 0.25
 # The last two when the other side ends the greeting of TLS.
 _NOT_CONNECTED: Final = (OSError, anyio.BrokenResourceError, anyio.EndOfStream)
-_lookup_limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads that look up Redis servers")
+_limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads that prepare connections to Redis")
 
 
 class ServerRefused(Exception):
@@ -190,7 +192,8 @@ class _GreetedConnection(TCPConnection):
 
 
 async def _connected(address: RedisAddress) -> ByteStream:
-    tls = address.ssl_context()
+    # Certificates are read anew each time, for they are renewed, and reading those of the system takes a while.
+    tls = await _in_thread(address.ssl_context) if address.tls else None
     try:
         *others, last = await _looked_up(address.host, address.port)
         for host in others:
@@ -210,18 +213,22 @@ async def _stream(host: str, address: RedisAddress, tls: ssl.SSLContext | None) 
 
 
 async def _looked_up(host: str, port: int) -> list[str]:
-    # With threads of our own: those of the application may all be at work, and a lease is to be renewed (I6).
     look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         found = look(flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        try:
-            limiter = _lookup_limiter.get()
-        except LookupError:
-            limiter = trio.CapacityLimiter(_LOOKUP_THREADS)
-            _lookup_limiter.set(limiter)
-        found = await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=limiter)
+        found = await _in_thread(look)
     return [str(address[0]) for *_, address in found]
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    # With threads of our own: those of the application may all be at work, and a lease is to be renewed (I6).
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_THREADS)
+        _limiter.set(limiter)
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
 
 
 _MEANINGS: Final[Sequence[tuple[type[refusals.RedisError], str]]] = (

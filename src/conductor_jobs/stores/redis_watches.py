@@ -4,6 +4,7 @@ However many wait, the server is asked once when the subscription begins, and th
 connection that leads nowhere any more says nothing either. In between, everybody is answered from what was told.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, final
@@ -15,6 +16,7 @@ from .redis_connections import Connection, Connections, connections
 from .redis_scripts import key
 from .redis_url import RedisAddress
 
+_SAID: Final = re.compile(rb"(\d{1,19}) (begun|released)")
 _LOOK_EVERY: Final = 5.0
 _PATIENCE: Final = 5.0
 # A standby that is about to wait again finds the subscription still there.
@@ -105,12 +107,17 @@ class _Watch:
         self._told.value = error
 
     def _hear(self, message: object) -> None:
-        match message:
-            case [b"message", _, bytes(text)] if (words := text.split())[1:] in ([b"begun"], [b"released"]):
-                heard = Standing(int(words[0]), words[1] == b"released")
-                # What was said before the server was asked may be heard after its answer.
-                if isinstance(self._told.value, Standing):
-                    self._told.value = max(self._told.value, heard)
+        heard = _heard(message)
+        # What was said before the server was asked may be heard after its answer.
+        if heard is not None and isinstance(self._told.value, Standing):
+            self._told.value = max(self._told.value, heard)
+
+
+def _heard(message: object) -> Standing | None:
+    match message:
+        case [b"message", _, bytes(text)] if said := _SAID.fullmatch(text):
+            return Standing(int(said[1]), said[2] == b"released")
+    return None
 
 
 async def _standing(connection: Connection, lease_name: str) -> Standing:
