@@ -47,6 +47,9 @@ class Client:
     async def wait_released(self, lease_name: str, term: int) -> None:
         await self.store.wait_released(lease_name, term)
 
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        await self.store.wait_begun(lease_name, term)
+
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         await self.store.heartbeat(lease_name, node, incarnation, state)
 
@@ -206,6 +209,16 @@ class ThatWakesAtAnyChange(Client):
         await self.store._cell(lease_name).wait_value(lambda now: now != record or (now is not None and now.released))
 
 
+class ThatTellsOnlyOfWhatIsToCome(Client):
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        await self.store._cell(lease_name).wait_transition(lambda now, _: now is not None and now.term >= term)
+
+
+class ThatTakesAReleaseForABeginning(Client):
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        await self.store.wait_released(lease_name, term - 1)
+
+
 class ThatForgetsVersions(Client):
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         await super().heartbeat(lease_name, Node(node.node_id, node.host, node.role, node.priority), incarnation, state)
@@ -346,6 +359,8 @@ BROKEN: tuple[Broken, ...] = (
     (watches.a_release_wakes_whoever_waits, ThatWakesOnlyOne),
     (watches.nothing_else_wakes_them, ThatWakesAtAnyChange),
     (watches.no_release_is_missed, ThatSubscribesLate),
+    (watches.a_term_that_has_begun_is_told_at_once, ThatTellsOnlyOfWhatIsToCome),
+    (watches.the_next_term_wakes_whoever_waits, ThatTakesAReleaseForABeginning),
     (nodes.a_node_is_remembered_as_it_described_itself, ThatForgetsVersions),
     (nodes.a_later_heartbeat_takes_the_place_of_the_last, ThatKeepsTheFirstHeartbeat),
     (nodes.nodes_are_ordered_by_their_ids, WithNodesInTheOrderOfADictionary),

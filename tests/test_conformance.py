@@ -13,7 +13,7 @@ from conductor_jobs import LeaseStore
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.testing import ConformanceError, FaultyLeaseStore, StoreFault, exercise_lease_store
-from conductor_jobs.testing.conformance import OF_LEASES, OF_NODES, OF_WATCHES, sentence
+from conductor_jobs.testing.conformance import rules_of, sentence
 
 from .broken_stores import BROKEN, Broken, ThatHangs, broken_store, name_of
 from .support import NodeStore
@@ -58,7 +58,7 @@ async def test_a_broken_store_is_caught_by_the_rule_for_it(broken: Broken, autoj
 def test_every_rule_catches_a_broken_store() -> None:
     told_by_others = {"a_renewal_is_confirmed"}
     caught = {rule.__name__ for rule, _ in BROKEN} | told_by_others
-    assert caught == {rule.__name__ for rule in (*OF_LEASES, *OF_WATCHES, *OF_NODES)}
+    assert caught == {rule.__name__ for rule in rules_of(MemoryLeaseStore())}
 
 
 async def test_a_store_that_hangs_is_left_alone_after_the_first_rule(autojump_clock: MockClock) -> None:

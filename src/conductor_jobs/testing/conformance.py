@@ -12,12 +12,13 @@ A rule is an async function; the first line of its docstring is the rule.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from itertools import chain
 from typing import Final
 
 import trio
 
 from ..failures import sole_exception
-from ..lease import LeaseStore, is_lease_store, keeps_nodes, watches_releases
+from ..lease import LeaseStore, is_lease_store
 from ..seconds import checked_seconds
 from ..store_calls import problem_text
 from . import conformance_leases as leases
@@ -47,18 +48,25 @@ OF_LEASES: Final[tuple[Rule, ...]] = (
     races.a_call_that_is_given_up_does_no_harm,
     races.closing_a_client_changes_nothing,
 )
-OF_WATCHES: Final[tuple[Rule, ...]] = (
-    watches.a_release_that_is_past_is_told_at_once,
-    watches.a_release_wakes_whoever_waits,
-    watches.nothing_else_wakes_them,
-    watches.no_release_is_missed,
-)
-OF_NODES: Final[tuple[Rule, ...]] = (
-    nodes.a_node_is_remembered_as_it_described_itself,
-    nodes.a_later_heartbeat_takes_the_place_of_the_last,
-    nodes.nodes_are_ordered_by_their_ids,
-    nodes.heartbeats_leave_leases_alone,
-)
+#: For stores that have the method.
+OF_ABILITIES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "wait_released": (
+        watches.a_release_that_is_past_is_told_at_once,
+        watches.a_release_wakes_whoever_waits,
+        watches.nothing_else_wakes_them,
+        watches.no_release_is_missed,
+    ),
+    "wait_begun": (
+        watches.a_term_that_has_begun_is_told_at_once,
+        watches.the_next_term_wakes_whoever_waits,
+    ),
+    "nodes": (
+        nodes.a_node_is_remembered_as_it_described_itself,
+        nodes.a_later_heartbeat_takes_the_place_of_the_last,
+        nodes.nodes_are_ordered_by_their_ids,
+        nodes.heartbeats_leave_leases_alone,
+    ),
+}
 
 
 class ConformanceError(AssertionError):
@@ -105,8 +113,7 @@ async def exercise_lease_store(
 
 async def _broken_rules(clients: Clients, patience: float) -> dict[str, str]:
     broken: dict[str, str] = {}
-    watching, keeping = watches_releases(clients.stores[0]), keeps_nodes(clients.stores[0])
-    for rule in (*OF_LEASES, *(OF_WATCHES if watching else ()), *(OF_NODES if keeping else ())):
+    for rule in rules_of(clients.stores[0]):
         try:
             with trio.fail_after(patience):
                 await rule(clients)
@@ -117,6 +124,12 @@ async def _broken_rules(clients: Clients, patience: float) -> dict[str, str]:
         except Exception as error:  # noqa: BLE001 - whatever a store raises is what is to be found out
             broken[sentence(rule)] = _observed(error)
     return broken
+
+
+def rules_of(store: LeaseStore) -> list[Rule]:
+    """Return the rules that a store has to keep, by what it can do."""
+    able = [rules for method, rules in OF_ABILITIES.items() if callable(getattr(store, method, None))]
+    return [*OF_LEASES, *chain.from_iterable(able)]
 
 
 def sentence(rule: Rule) -> str:

@@ -1,10 +1,10 @@
-"""Rules of `conformance`: being told of a release, for stores that can."""
+"""Rules of `conformance`: being told of a release, and of the next term, for stores that can."""
 
-from typing import Final
+from typing import Final, cast
 
 import trio
 
-from ..lease import LeaseStore, ReleaseWatcher, watches_releases
+from ..lease import LeaseStore, ReleaseWatcher
 from .conformance_clients import ALPHA, ALPHA_AGAIN, BETA, Clients, Observed, fresh_lease, require
 
 _RACES: Final = 12
@@ -13,10 +13,13 @@ _QUIET: Final = 0.3
 
 
 async def a_release_that_is_past_is_told_at_once(clients: Clients) -> None:
-    """Whoever asks to be told of the release of a term that was released before is told at once."""
+    """Whoever asks to be told of the release of a term that is over is told at once, whether or not another began."""
     lease = fresh_lease()
     await clients.won(lease, ALPHA)
     await clients.release(lease, ALPHA)
+    for store in clients.stores:
+        await _told(store, lease, 1, clients.prompt)
+    await clients.won(lease, BETA)
     for store in clients.stores:
         await _told(store, lease, 1, clients.prompt)
 
@@ -93,6 +96,47 @@ async def no_release_is_missed(clients: Clients) -> None:
             await clients.release(lease, ALPHA)
 
 
+async def a_term_that_has_begun_is_told_at_once(clients: Clients) -> None:
+    """Whoever asks to be told when a term begins is told at once if that one, or a later one, has begun."""
+    lease = fresh_lease()
+    await clients.won(lease, ALPHA)
+    await clients.campaign(lease, ALPHA)
+    for store in clients.stores:
+        for term in (1, 2):
+            await _begun(store, lease, term, clients.prompt)
+
+
+async def the_next_term_wakes_whoever_waits(clients: Clients) -> None:
+    """The beginning of a term promptly wakes all who wait for it, and neither a renewal nor the release before does."""
+    lease = fresh_lease()
+    await clients.won(lease, ALPHA)
+    waiting = trio.Event()
+    woken: list[LeaseStore] = []
+
+    async def wait(store: LeaseStore) -> None:
+        waiting.set()
+        await _begun(store, lease, 2, 2 * _QUIET + clients.prompt)
+        woken.append(store)
+
+    async with trio.open_nursery() as nursery:
+        for store in clients.stores:
+            nursery.start_soon(wait, store)
+        await waiting.wait()
+        await trio.sleep(_QUIET)
+        await clients.still_held(lease, ALPHA, 1)
+        await clients.release(lease, ALPHA)
+        await trio.sleep(_QUIET)
+        require(not woken, f"{len(woken)} of {len(clients.stores)} were told of term 2, which nobody had been granted.")
+        await clients.won(lease, BETA)
+
+
+async def _begun(store: LeaseStore, lease: str, term: int, prompt: float) -> None:
+    with trio.move_on_after(prompt):
+        await _watcher(store).wait_begun(lease, term)
+        return
+    raise Observed(f"that term {term} had begun was not told within {prompt:g} s.")
+
+
 async def _told(store: LeaseStore, lease: str, term: int, prompt: float) -> None:
     with trio.move_on_after(prompt):
         await _watcher(store).wait_released(lease, term)
@@ -101,6 +145,5 @@ async def _told(store: LeaseStore, lease: str, term: int, prompt: float) -> None
 
 
 def _watcher(store: LeaseStore) -> ReleaseWatcher:
-    if not watches_releases(store):
-        raise Observed("one client can tell of releases, and another cannot.")
-    return store
+    # Of its two methods a store may have only the one that is asked for here.
+    return cast("ReleaseWatcher", store)
