@@ -71,23 +71,23 @@ class EtcdServer:
     def stop(self) -> None:
         self._process.stop()
 
-    def ask(self, path: str, message: Mapping[str, Any] | None = None) -> Any:
-        """Ask its JSON gateway something, and return the answer; what is no 200 raises."""
-        return ask(self._api, path, message)
+    def ask(self, path: str, message: Mapping[str, Any] | None = None, *, token: str = "") -> Any:
+        """Ask its JSON gateway something, and return the answer; what is no 200 raises.
+
+        Texts under `key`, `range_end` and `value` are put into base64. `token` is of a login.
+        """
+        body = {name: _base64(value) if name in _BYTES else value for name, value in (message or {}).items()}
+        request = urllib.request.Request(f"{self._api}/v3/{path}", json.dumps(body).encode())
+        if token:
+            request.add_header("Authorization", token)
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            return json.loads(response.read())
 
     def answers(self) -> bool:
         """Return whether it has a leader, which may be itself; what that raises is a no."""
         trusting = ssl._create_unverified_context()
         with urllib.request.urlopen(f"{self._api}/health", timeout=1, context=trusting) as response:
             return b'"true"' in response.read()
-
-
-def ask(base_url: str, path: str, message: Mapping[str, Any] | None = None) -> Any:
-    """Ask a JSON gateway something. Texts under `key`, `range_end` and `value` are put into base64."""
-    body = {name: _base64(value) if name in _BYTES else value for name, value in (message or {}).items()}
-    request = urllib.request.Request(f"{base_url}/v3/{path}", json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-        return json.loads(response.read())
 
 
 @contextmanager
