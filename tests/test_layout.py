@@ -7,13 +7,14 @@ from pathlib import Path
 import conductor_jobs
 
 PACKAGE = Path(conductor_jobs.__file__).parent
+STORES = PACKAGE / "stores"
 EXPORTS = """
 Conductor ConductorStatus ConductorStopped Holder JournalEntry LeaseGrant LeaseLost LeaseStore LeaseTiming Node
 RunnerResult StaleTerm Term TickContext TickDecision TickResult TickTrigger TimedJobs TimedJobsConfig read_journal
 run_in_thread
 """
 COMMAND = ("rules", "runtime")
-STORES_MAY_IMPORT = {"clocks", "errors", "lease", "records", "stores.memory", "stores.sqlite", "stores.sqlite_file"}
+STORES_MAY_IMPORT = {"clocks", "errors", "lease", "records"} | {f"stores.{path.stem}" for path in STORES.glob("*.py")}
 
 
 def imports(module: Path) -> set[str]:
