@@ -13,6 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any, LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -68,16 +69,15 @@ class PostgresServer:
         password = self._data.with_name("password")
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        command = [self._binaries / "initdb", "-D", self._data, "--username=tests", f"--pwfile={password}"]
+        command = [str(self._binaries / "initdb"), "-D", str(self._data), "--username=tests", f"--pwfile={password}"]
         options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        groups = None if self._user is None else []
         subprocess.run(
             [*command, *options],
             cwd=self._data.parent,
             stdout=subprocess.DEVNULL,
             check=True,
             user=self._user,
-            extra_groups=groups,
+            extra_groups=None if self._user is None else [],
         )
 
     def _answers(self) -> bool:
@@ -138,9 +138,11 @@ def database_of(url: str) -> Generator[str, None, None]:
         execute(url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def execute(url: str, *statements: sql.Composable | str) -> list[tuple[object, ...]]:
+def execute(url: str, *statements: LiteralString | sql.Composed) -> list[tuple[Any, ...]]:
     """Carry out statements on a connection of their own; return the rows of the last."""
+    rows: list[tuple[Any, ...]] = []
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
-            cursor = connection.execute(sql.SQL(statement) if isinstance(statement, str) else statement)  # type: ignore[arg-type] # of the tests' own making
-        return cursor.fetchall() if cursor.description else []
+            cursor = connection.execute(statement)
+            rows = cursor.fetchall() if cursor.description else []
+    return rows

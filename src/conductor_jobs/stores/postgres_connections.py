@@ -42,7 +42,7 @@ class Line:
         self.socket = socket.socket(fileno=os.dup(database.fileno()))
 
     def is_sound(self) -> bool:
-        """Return whether nothing has come in, which on a connection that nobody uses is mostly the reason of its end."""
+        """Return whether nothing has come in: what does while nobody asks is mostly the reason of the end."""
         try:
             self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -57,6 +57,7 @@ class Line:
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Close both."""
         self.database.close()
         self.socket.close()
 

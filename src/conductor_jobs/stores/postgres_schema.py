@@ -16,7 +16,6 @@ from ..errors import Unusable
 from .postgres_connections import Line
 
 SCHEMA_VERSION: Final = 1
-RELEASED_CHANNEL: Final = "conductor_jobs_released"
 
 _TABLES: Final = """
 CREATE TABLE conductor_jobs.schema_version (version integer PRIMARY KEY);
@@ -116,7 +115,7 @@ BEGIN
 END $$;
 """
 
-_RELEASE: Final = f"""
+_RELEASE: Final = """
 CREATE FUNCTION conductor_jobs.release(
     asked_name text, asker_node_id text, asker_incarnation text, patience_ms integer, OUT freed boolean
 ) LANGUAGE plpgsql AS $$
@@ -129,7 +128,7 @@ BEGIN
     WHERE (l.name, l.node_id, l.incarnation) = (asked_name, asker_node_id, asker_incarnation) AND NOT l.released;
     freed := FOUND AND before.clock < (before.lease).expires_at;
     IF FOUND THEN
-        PERFORM pg_notify('{RELEASED_CHANNEL}', '');
+        NOTIFY conductor_jobs_released;
     END IF;
 END $$;
 """
@@ -164,11 +163,11 @@ def prepare(line: Line) -> None:
 
 
 def prepare_to_watch(line: Line) -> None:
-    """The same, and listen to releases, if this session is ours alone: a pooler lends another with every statement."""
+    """Prepare, and listen to releases if the session is ours alone: a pooler lends another with every statement."""
     prepare(line)
     (session,) = line.database.execute("SELECT pg_backend_pid()").fetchall()
     if session == (line.database.info.backend_pid,):
-        line.database.execute(f"LISTEN {RELEASED_CHANNEL}")
+        line.database.execute("LISTEN conductor_jobs_released")
 
 
 def _create(connection: Connection[Any]) -> None:
