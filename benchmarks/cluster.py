@@ -24,10 +24,9 @@ LATENCY = 0.005
 
 
 def _latency(call: StoreCall) -> StoreFault | None:
-    # A standby that waits to be told of a release has asked long before.
-    if call == "wait_released":
-        return None
-    return StoreFault(delay_before=random.uniform(0, LATENCY), delay_after=random.uniform(0, LATENCY))
+    # A standby that waits to be told something has asked long before; what it is told travels too.
+    asking = 0.0 if call in ("wait_released", "wait_begun") else random.uniform(0, LATENCY)
+    return StoreFault(delay_before=asking, delay_after=random.uniform(0, LATENCY))
 
 
 @final

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import msgspec
 import trio
 
-from conductor_jobs import election, execution, records, supervisor, term, timing
+from conductor_jobs import election, execution, records, standby, supervisor, term, timing
 from conductor_jobs.clocks import Instant
 from conductor_jobs.lease import Holder, LeaseGrant
 from conductor_jobs.records import LeaseRecord
@@ -197,12 +197,12 @@ def a_store_call_without_a_deadline() -> AbstractContextManager[Any]:
 
 @contextmanager
 def a_standby_looks_too_seldom() -> Generator[None, None, None]:
-    with patch.object(timing, "POLL_INTERVAL", 3.0), patch.object(election, "POLL_INTERVAL", 3.0):
+    with patch.object(timing, "POLL_INTERVAL", 3.0), patch.object(standby, "POLL_INTERVAL", 3.0):
         yield
 
 
 def a_release_wakes_nobody() -> AbstractContextManager[Any]:
-    return patch.object(election, "watches_releases", lambda store: False)
+    return patch.object(standby, "watches_releases", lambda store: False)
 
 
 def a_node_that_loses_its_lease_stays_a_standby() -> AbstractContextManager[Any]:

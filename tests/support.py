@@ -89,6 +89,9 @@ class WatchingNodeStore(NodeStore):
     async def wait_released(self, lease_name: str, term: int) -> None:
         await self._store.wait_released(lease_name, term)
 
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        await self._store.wait_begun(lease_name, term)
+
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         await self._before(f"heartbeat {state}")
         await self._store.heartbeat(lease_name, node, incarnation, state)

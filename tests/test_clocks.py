@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from conductor_jobs import clocks
 from conductor_jobs.clocks import Clocks, Instant, boot_clock_domain, boot_time
 from conductor_jobs.errors import LeaseLost
 from conductor_jobs.lease import Holder
@@ -51,6 +52,20 @@ def test_the_clock_domain_names_the_boot_and_the_time_namespace() -> None:
     boot, _, namespace = boot_clock_domain().partition("/")
     assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert namespace.startswith("time")
+
+
+@linux_only
+def test_the_clock_domain_is_asked_of_the_system_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As after a checkpoint that is restored in another boot, and on a kernel without time namespaces.
+    boot_id = tmp_path / "boot_id"
+    monkeypatch.setattr(clocks, "_BOOT_ID", boot_id)
+    boot_id.write_text("this-boot\n")
+    before = boot_clock_domain()
+    assert before.startswith("this-boot/time")
+    boot_id.write_text("the-next-boot\n")
+    assert boot_clock_domain() == before.replace("this-boot", "the-next-boot")
+    monkeypatch.setattr(clocks, "_TIME_NAMESPACE", tmp_path / "none")
+    assert boot_clock_domain() == "the-next-boot/time"
 
 
 def test_on_a_platform_that_names_no_boot_the_error_says_which(monkeypatch: pytest.MonkeyPatch) -> None:

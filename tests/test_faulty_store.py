@@ -133,6 +133,9 @@ def test_it_can_do_what_its_store_can_do() -> None:
     whole, poor = FaultyLeaseStore(MemoryLeaseStore()), FaultyLeaseStore(NodeStore(MemoryLeaseStore()))
     assert (watches_releases(whole), keeps_nodes(whole)) == (True, True)
     assert (watches_releases(poor), keeps_nodes(poor)) == (False, False)
+    mute = FaultyLeaseStore(MemoryLeaseStore(), watching=False)
+    assert not any(hasattr(mute, name) for name in ("wait_released", "wait_begun"))
+    assert keeps_nodes(mute)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.inf, math.nan])

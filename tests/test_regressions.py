@@ -471,6 +471,9 @@ async def test_a_watch_that_always_returns_at_once_is_no_hot_loop(
         async def wait_released(self, lease_name: str, term: int) -> None:
             await trio.lowlevel.checkpoint()
 
+        async def wait_begun(self, lease_name: str, term: int) -> None:
+            await trio.lowlevel.checkpoint()
+
     memory = MemoryLeaseStore()
     await memory.acquire("conductor", Holder("other", "1"), 1000)
     store = Jumpy(memory)

@@ -2,12 +2,17 @@
 
 import functools
 import math
-from collections.abc import AsyncGenerator, Generator
+import sys
+import threading
+from collections.abc import AsyncGenerator, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from conductor_jobs import RunnerResult, TickContext, TimedJobs
+from conductor_jobs.runners import Runner
 
 
 async def on_loop(ctx: TickContext) -> None: ...
@@ -113,6 +118,73 @@ def test_the_decorator_registers_the_function_and_returns_it_unchanged() -> None
         *("loop", on_loop, "does it", 5, False),
     )
     assert (second.run, second.description, second.timeout, second.in_thread) == (in_thread, None, None, True)
+
+
+@pytest.fixture
+def fast_switching() -> Iterator[None]:
+    """Let threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+class CountedDict(dict[str, Runner]):
+    """Counts how often somebody goes through it."""
+
+    walks = 0
+
+    def values(self) -> Any:
+        self.walks += 1
+        return super().values()
+
+
+def test_the_runners_are_gone_through_once_however_many_were_registered() -> None:
+    jobs = TimedJobs()
+    jobs._runners = kept = CountedDict()
+    for number in range(100):
+        jobs.register_runner(f"runner-{number}", on_loop)
+    assert kept.walks == 0
+    assert [runner.name for runner in jobs.runners] == list(jobs.runner_names) == list(kept)
+    assert jobs.runners is jobs.runners
+    assert kept.walks == 1
+    jobs.register_runner("one more", on_loop)
+    assert jobs.runners[-1].name == "one more"
+    assert kept.walks == 2
+
+
+@pytest.mark.usefixtures("fast_switching")
+def test_threads_may_register_runners_at_once_while_others_read_them() -> None:
+    jobs = TimedJobs()
+    seen: list[tuple[str, ...]] = []
+
+    def register(thread: int) -> None:
+        for number in range(200):
+            jobs.register_runner(f"runner-{thread}-{number}", on_loop)
+            seen.append(jobs.runner_names)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(register, range(4))) == [None] * 4
+    assert len(jobs.runner_names) == len(jobs.runners) == 800
+    assert all(names == jobs.runner_names[: len(names)] for names in seen)
+
+
+@pytest.mark.usefixtures("fast_switching")
+def test_of_threads_that_register_one_name_at_once_one_has_it() -> None:
+    jobs = TimedJobs()
+    together = threading.Barrier(4)
+
+    def register(thread: int) -> int:
+        had = 0
+        for number in range(200):
+            together.wait()
+            with suppress(ValueError):
+                jobs.register_runner(f"runner-{number}", on_loop)
+                had += 1
+        return had
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(register, range(4))) == len(jobs.runners) == 200
 
 
 def test_a_tick_keeps_the_runners_it_began_with_when_more_are_registered() -> None:

@@ -1,4 +1,4 @@
-"""What the others are told of a node, and who counts as part of its work (I4; seed 3.2)."""
+"""What the others are told of a node, who counts as part of its work, and when it asks (I4, I9; seed 3.2)."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Holder, Term
+from conductor_jobs import Conductor, Holder, Term
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
 from .support import RENEW_INTERVAL, TTL, NodeStore, WatchingNodeStore, make_conductor, make_jobs, noop
@@ -89,3 +89,118 @@ async def test_standbys_that_are_told_of_a_release_ask_a_little_apart(
     await conductor.wait_leader()
     assert trio.current_time() - released_at == pytest.approx(0.02 * share)
     await conductor.stop()
+
+
+OTHER, THIRD = Holder("other", "1"), Holder("third", "1")
+
+
+async def start_standby(nursery: trio.Nursery, store: NodeStore, node_id: str = "mini-main") -> Conductor:
+    conductor, _ = make_conductor(make_jobs(noop), store, autostart=False, node_id=node_id)
+    await nursery.start(conductor.run)
+    return conductor
+
+
+async def next_campaign(store: NodeStore) -> float:
+    asked = store.count("campaign")
+    while store.count("campaign") == asked:
+        await trio.sleep(0.001)
+    return [at for at, call in store.calls if call == "campaign"][-1]
+
+
+@pytest.mark.parametrize("released", [True, False])
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+async def test_who_is_told_that_the_next_term_has_begun_looks_at_it_in_the_next_renew_interval(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, share: float, released: bool
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + share * (high - low))
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", OTHER, 12.3)
+    store = WatchingNodeStore(memory)
+    await start_standby(nursery, store)
+    await trio.sleep(12.3)
+    if released:
+        await memory.release("conductor", OTHER)
+    await memory.acquire("conductor", THIRD, TTL)
+    begun_at = trio.current_time()
+    assert await next_campaign(store) == pytest.approx(begun_at + share * RENEW_INTERVAL)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+async def test_a_term_that_was_not_looked_at_yet_is_watched_all_the_same(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + share * (high - low))
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", OTHER, TTL)
+    conductor = await start_standby(nursery, WatchingNodeStore(memory))
+    await trio.sleep(7)
+    await memory.release("conductor", OTHER)
+    await memory.acquire("conductor", THIRD, TTL)
+    await trio.sleep(0.3)
+    await memory.release("conductor", THIRD)
+    released_at = trio.current_time()
+    assert (await conductor.wait_leader()).number == 3
+    assert trio.current_time() - released_at == pytest.approx(0.02 * share)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+async def test_who_is_told_of_a_second_term_before_it_has_looked_at_the_first_looks_soon(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + share * (high - low))
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", OTHER, TTL)
+    store = WatchingNodeStore(memory)
+    await start_standby(nursery, store)
+    await trio.sleep(7)
+    for leaves, takes in ((OTHER, THIRD), (THIRD, Holder("fourth", "1"))):
+        await trio.sleep(0.3)
+        await memory.release("conductor", leaves)
+        await memory.acquire("conductor", takes, TTL)
+    begun_at = trio.current_time()
+    assert await next_campaign(store) == pytest.approx(begun_at + share * 0.1)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("released", [True, False])
+async def test_of_fifty_standbys_one_campaigns_and_spares_the_others(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, released: bool
+) -> None:
+    # No jitter is so short that a look at the new term falls into the time in which campaigns are counted.
+    chance = random.Random(5)
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + chance.uniform(0.03, 1) * (high - low))
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", OTHER, 1000.0 if released else 12.3)
+    stores = [WatchingNodeStore(memory) for _ in range(50)]
+    standbys = [await start_standby(nursery, store, f"node-{number}") for number, store in enumerate(stores)]
+    await trio.sleep(12.3)
+    if released:
+        await memory.release("conductor", OTHER)
+    free_at = trio.current_time()
+    while not any(standby.leadership.value for standby in standbys):
+        await trio.sleep(0.001)
+    await trio.sleep(0.03)
+    asked = [at for store in stores for at, call in store.calls if call == "campaign" and at > free_at]
+    assert len(asked) == 1
+    assert asked[0] - free_at <= (0.02 if released else 0.1)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_store_that_tells_of_terms_that_never_begin_delays_a_handover_by_a_renew_interval_at_most(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    class Liar(WatchingNodeStore):
+        async def wait_begun(self, lease_name: str, term: int) -> None:
+            """Say so of every term."""
+
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", OTHER, 1000)
+    conductor = await start_standby(nursery, Liar(memory))
+    await trio.sleep(12.3)
+    await memory.release("conductor", OTHER)
+    released_at = trio.current_time()
+    await conductor.wait_leader()
+    assert trio.current_time() - released_at <= RENEW_INTERVAL
+    nursery.cancel_scope.cancel()

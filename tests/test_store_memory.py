@@ -114,6 +114,33 @@ async def test_a_watch_of_a_lease_that_nobody_held_yet_waits_for_its_first_term(
         await store.acquire("jobs", ALPHA, 30.0)
 
 
+async def test_the_beginning_of_a_term_or_of_a_later_one_is_told_at_once(
+    store: MemoryLeaseStore, autojump_clock: MockClock
+) -> None:
+    begun_at: dict[int, float] = {}
+
+    async def watch(term: int) -> None:
+        await store.wait_begun("jobs", term)
+        begun_at[term] = trio.current_time()
+
+    async with trio.open_nursery() as nursery:
+        for term in (0, 1, 2, 3):
+            nursery.start_soon(watch, term)
+        await trio.sleep(5)
+        await store.acquire("reports", ALPHA, 30.0)
+        assert begun_at == {}
+        await store.acquire("jobs", ALPHA, 30.0)
+        await trio.sleep(5)
+        await store.acquire("jobs", ALPHA, 30.0, term=1)
+        await store.release("jobs", ALPHA)
+        await trio.sleep(5)
+        assert begun_at == {0: 5.0, 1: 5.0}
+        await store.acquire("jobs", BETA, 30.0)
+        await watch(1)
+        nursery.start_soon(store.acquire, "jobs", BETA, 30.0)
+    assert begun_at == {0: 5.0, 1: 15.0, 2: 15.0, 3: 15.0}
+
+
 async def test_heartbeats_are_stamped_by_the_stores_wall_clock(store: MemoryLeaseStore) -> None:
     node = Node("alpha", "host-a")
     await store.heartbeat("jobs", node, "1", "leader")

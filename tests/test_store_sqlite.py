@@ -1,6 +1,8 @@
 """The SQLite store on real files, in real time: what it refuses to touch, and how it shares a file (I4, I6)."""
 
+import os
 import random
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -87,6 +89,23 @@ async def test_nothing_is_held_open_between_calls(path: Path) -> None:
     assert list(content(path.parent)) == ["lease.db"]
     path.unlink()
     assert (await store.acquire("jobs", BETA, 30.0)).term == 1
+
+
+async def test_a_folder_that_was_deleted_meanwhile_is_made_again(tmp_path: Path) -> None:
+    store = SQLiteLeaseStore(tmp_path / "deep" / "er" / "lease.db")
+    await store.acquire("jobs", ALPHA, 30.0)
+    shutil.rmtree(tmp_path / "deep")
+    assert (await store.acquire("jobs", BETA, 30.0)).term == 1
+    assert store.path.is_file()
+
+
+async def test_folders_of_a_file_that_is_there_are_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SQLiteLeaseStore(path)
+    await store.acquire("jobs", ALPHA, 30.0)
+    made: list[object] = []
+    monkeypatch.setattr(os, "mkdir", lambda *arguments: made.append(arguments))
+    assert not (await store.acquire("jobs", BETA, 30.0)).is_leader
+    assert made == []
 
 
 def ours(path: Path) -> Path:

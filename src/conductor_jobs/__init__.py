@@ -13,12 +13,13 @@ above it:
     journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
-    stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
+    stores/                 memory, sqlite, http: each imported only by whoever uses it, none by the engine
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
-    store_calls, heartbeats, election
-                            one bounded store call; signs of life; the lease task: campaign, hold, lose, release
+    store_calls, heartbeats, standby, election
+                            one bounded store call; signs of life; waiting for the moment to campaign; the lease
+                            task: campaign, hold, lose, release
     runners                 the registry, and what a runner is given and returns
     execution, ticks        one tick; admission, the tick task and the interval grid
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
@@ -29,7 +30,8 @@ above it:
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
-    printing, terminal, verify_report, cli_verify, cli
+    control_api/            a lease store served over HTTP, with an extra
+    printing, terminal, verify_report, cli_verify, cli_control_api, cli
                             the command, and how it prints journals and verdicts
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from ._version import __version__
 from .apps import App, BadApp, load_app, opened
+from .cli_control_api import control_api_command
 from .cli_verify import verify_command
 from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
@@ -26,6 +27,7 @@ from .runners import TimedJobs
 from .runtime import Runtime
 from .signals import EXIT_CANCELLED
 from .stderr import tell
+from .stores.urls import shown_url
 from .terminal import person_line
 from .verify import BadJournal
 from .watchdog import EXIT_OVERRUN
@@ -93,6 +95,7 @@ def _command() -> None:
 
 
 _command.add_command(verify_command)
+_command.add_command(control_api_command)
 
 
 @_command.command("start")
@@ -167,7 +170,7 @@ def _help(context: click.Context) -> int:
     parent = context.parent
     assert parent is not None
     click.echo(_command.get_help(parent))
-    for command in (_start, _config, verify_command):
+    for command in (_start, _config, verify_command, control_api_command):
         click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
     click.echo("\nVariables (a flag beats its variable):")
     for setting in SETTINGS:
@@ -199,12 +202,19 @@ async def _jobs_config(app: App) -> Any:
 
 
 def _introduce(config: Config, conductor: Conductor, store: LeaseStore) -> None:
-    node, path = conductor.status().node, getattr(store, "path", None)
-    among = "this process alone" if path is None else f"one leader among the processes that open {path}"
+    node = conductor.status().node
     who = f"node {node.node_id} on {node.host} ({node.role})"
-    _say(f"{who}; store {config.store_url}: {among}; journal in {config.log_dir}")
-    if config["public_api_base"] is not None:
-        _say("the public API base is noted, but this version elects through the store alone")
+    _say(f"{who}; store {shown_url(config.store_url)}: {_among(config, store)}; journal in {config.log_dir}")
+    if config["public_api_base"] not in (None, config.store_url):
+        why = "without a shared token" if config["store"] is None else "beside --store"
+        _say(f"warning: the public API base is not used {why}")
+
+
+def _among(config: Config, store: LeaseStore) -> str:
+    path = getattr(store, "path", None)
+    if path is not None:
+        return f"one leader among the processes that open {path}"
+    return "this process alone" if config.store_url == "memory:" else "one leader among the processes that use it"
 
 
 def _printer() -> JournalPrinter | None:

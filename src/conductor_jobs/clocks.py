@@ -8,9 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 import trio
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+# It shifts CLOCK_BOOTTIME; kernels before 5.6 have none.
+_TIME_NAMESPACE: Final = Path("/proc/self/ns/time")
 
 
 def boot_time() -> float:
@@ -29,10 +33,12 @@ def boot_clock_domain() -> str:
     Raises RuntimeError on a platform that names no boot.
     """
     if sys.platform == "linux":
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        # A time namespace shifts CLOCK_BOOTTIME; kernels before 5.6 have none.
-        namespace = Path("/proc/self/ns/time")
-        return f"{boot}/{namespace.readlink() if namespace.is_symlink() else 'time'}"
+        # Asked each time: a process may be restored from a checkpoint in another boot, or in another namespace.
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+        try:
+            return f"{boot}/{_TIME_NAMESPACE.readlink()}"
+        except FileNotFoundError:
+            return f"{boot}/time"
     if sys.platform == "darwin":
         import subprocess
 

@@ -8,7 +8,6 @@ A stop cancels a campaign, for whoever is leaving must not come to lead. It does
 that is renewed until the last of its work has ended, and then released by whoever runs this task.
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -19,13 +18,12 @@ from .clocks import Clocks, Instant
 from .errors import Unusable
 from .journal import LEASE, Recorder
 from .leadership import Leadership
-from .lease import Holder, LeaseGrant, LeaseStore, watches_releases
-from .store_calls import NoAnswer, UselessGrant, call_store, checked_grant, problem_text
+from .lease import Holder, LeaseGrant, LeaseStore
+from .standby import Standby
+from .store_calls import UselessGrant, call_store, checked_grant, problem_text
 from .term import EndReason, LossReason, Term, TermScope
-from .timing import POLL_INTERVAL, LeaseTiming
+from .timing import LeaseTiming
 
-# After a release all who watch wake at once; a little apart they do not fight for the store's lock.
-_STAMPEDE_JITTER = 0.02
 # Between two campaigns that brought nothing: a store that answers nonsense at once is not to be hammered.
 _SHORTEST_PAUSE = 0.01
 
@@ -56,6 +54,7 @@ class Election:
     ) -> None:
         self._watch = watch
         self._candidate = candidate
+        self._standby = Standby(candidate.store, candidate.lease_name, candidate.timing, candidate.priority)
         self._recorder = recorder
         self._leadership = leadership
         self._campaign_scope = trio.CancelScope()
@@ -65,7 +64,6 @@ class Election:
         self.settled: trio.Event = trio.Event()
         self.last_grant: LeaseGrant | None = None
         self._highest_term = 0
-        self._told_released = 0
         self.consecutive_failures: int = 0
 
     @property
@@ -133,7 +131,7 @@ class Election:
             self.settled.set()
             if grant is not None and not grant.is_leader:
                 self._answered(grant)
-                await self._stand_by(grant)
+                await self._standby.wait(grant)
             elif grant is not None and grant.term <= self._highest_term:
                 # Campaigning on, each time for a number one higher, is the way out, and nobody else leads meanwhile.
                 await trio.sleep(_SHORTEST_PAUSE)
@@ -153,28 +151,6 @@ class Election:
         self._answered(grant)
         term = Term(grant.term, candidate.lease_name, candidate.holder, clocks, deadline)
         return TermScope(term, candidate.timing.margin, clocks)
-
-    async def _stand_by(self, grant: LeaseGrant) -> None:
-        candidate = self._candidate
-        store, name, timing = candidate.store, candidate.lease_name, candidate.timing
-        if not watches_releases(store):
-            await trio.sleep(timing.next_look(grant, watching=False, priority=candidate.priority))
-            return
-        if grant.term == self._told_released:
-            # It was told of the release of a term that goes on: a hint so wrong is not followed twice in a row.
-            self._told_released = 0
-            await trio.sleep(POLL_INTERVAL)
-            return
-        pause = timing.next_look(grant, watching=True, priority=candidate.priority)
-        try:
-            await call_store(lambda: store.wait_released(name, grant.term), pause)
-        except NoAnswer:
-            pass
-        except Exception:  # noqa: BLE001 - a watch is a hint: without it we look as often as if there were none
-            await trio.sleep(POLL_INTERVAL)
-        else:
-            self._told_released = grant.term
-            await trio.sleep(random.uniform(0, _STAMPEDE_JITTER))
 
     async def _hold(self, scope: TermScope) -> LossReason:
         timing = self._candidate.timing

@@ -82,7 +82,11 @@ class LeaseStore(Protocol):
 
 @runtime_checkable
 class ReleaseWatcher(Protocol):
-    """What some stores can do besides: tell a standby at once that the lease has been released."""
+    """What some stores can do besides: tell a standby at once what becomes of the lease.
+
+    All standbys of a lease ask at once, so a store with a server answers from what one subscription has told it. What
+    is told is a hint that may come late or never. A store with only one of the two methods is polled.
+    """
 
     async def wait_released(self, lease_name: str, term: int) -> None:
         """Return once `term` of the lease has been released or a later one has begun; at once if so already.
@@ -91,11 +95,18 @@ class ReleaseWatcher(Protocol):
         """
         ...
 
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        """Return once `term` of the lease or a later one has begun; at once if so already.
+
+        Cancelling stops the waiting only.
+        """
+        ...
+
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Return whether a value is a text that names something, and that every store can keep."""
+    """Return whether a value is a text that names something, and that every store can keep (no database has NUL)."""
     try:
-        return isinstance(value, str) and bool(str.strip(value)) and bool(str.encode(value))
+        return isinstance(value, str) and bool(str.strip(value)) and b"\0" not in str.encode(value)
     except UnicodeEncodeError:  # a lone surrogate, as of an undecodable file name
         return False
 
@@ -109,8 +120,8 @@ def is_lease_store(store: object) -> TypeGuard[LeaseStore]:
 
 
 def watches_releases(store: object) -> TypeGuard[ReleaseWatcher]:
-    """Return whether a store can tell of releases."""
-    return _has(store, "wait_released")
+    """Return whether a store can tell of releases, and of the terms that follow."""
+    return _has(store, "wait_released", "wait_begun")
 
 
 def keeps_nodes(store: object) -> TypeGuard["NodeRegistry"]:
@@ -165,7 +176,7 @@ class Node:
 
 def _checked_name(field: str, value: object) -> str:
     if not is_name(value):
-        raise ValueError(f"node {field} must be a non-empty text that UTF-8 can hold, not {shown(value)}.")
+        raise ValueError(f"node {field} must be a non-empty text that UTF-8 can hold, without NUL, not {shown(value)}.")
     return str.strip(value)
 
 

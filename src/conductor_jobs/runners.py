@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeVar, final
 
@@ -150,6 +151,8 @@ class TimedJobs:
         self._config = TimedJobsConfig(interval, max_messages_per_tick, max_tasks_per_tick, settle_delay)
         self._runners: dict[str, Runner] = {}
         self._snapshot: tuple[Runner, ...] = ()
+        # Threads may register runners while a tick takes those that there are.
+        self._lock = threading.Lock()
 
     @property
     def config(self) -> TimedJobsConfig:
@@ -159,11 +162,15 @@ class TimedJobs:
     @property
     def runner_names(self) -> tuple[str, ...]:
         """The registered names, in order."""
-        return tuple(self._runners)
+        return tuple(runner.name for runner in self.runners)
 
     @property
     def runners(self) -> tuple[Runner, ...]:
         """The registered runners, in order: what a tick that begins now will run."""
+        # Made anew once for many registrations: at each it would cost as much as there are runners.
+        if len(self._snapshot) != len(self._runners):
+            with self._lock:
+                self._snapshot = tuple(self._runners.values())
         return self._snapshot
 
     def configure(self, **changes: Any) -> None:
@@ -182,7 +189,7 @@ class TimedJobs:
         description: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Add a runner; allowed at any time, a tick takes those that are registered when it begins.
+        """Add a runner; allowed at any time and from any thread, a tick takes those registered when it begins.
 
         `run` takes a `TickContext` and returns a `RunnerResult` or None. `async def` functions run on the loop,
         plain ones in a worker thread. `description` is for people who list the runners. After `timeout` seconds the
@@ -192,14 +199,15 @@ class TimedJobs:
         name = str(name or "").strip()
         if not name:
             raise ValueError("Timed job runner name must be non-empty.")
-        if name in self._runners:
-            raise ValueError(f'Timed job runner "{name}" is already registered.')
         if name in (FRAMEWORK, LEASE):
             raise ValueError(f'Timed job runner name "{name}" is what the journal calls the framework itself.')
         if timeout is not None:
             checked_seconds(f'Timed job runner "{name}": timeout', timeout)
-        self._runners[name] = Runner(name, run, description, timeout, _runs_in_thread(name, run))
-        self._snapshot = tuple(self._runners.values())
+        runner = Runner(name, run, description, timeout, _runs_in_thread(name, run))
+        with self._lock:
+            if name in self._runners:
+                raise ValueError(f'Timed job runner "{name}" is already registered.')
+            self._runners[name] = runner
 
     def runner(self, name: str, *, description: str | None = None, timeout: float | None = None) -> Callable[[F], F]:
         """Register the decorated function under `name`, and leave the function as it is; see `register_runner`."""

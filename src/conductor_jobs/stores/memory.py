@@ -65,6 +65,10 @@ class MemoryLeaseStore:
             lambda record: record is not None and (record.released or record.term > term)
         )
 
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_begun`. Cancelling stops the waiting only."""
+        await self._cell(lease_name).wait_value(lambda record: record is not None and record.term >= term)
+
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         """See `NodeRegistry.heartbeat`. A cancelled call has changed nothing."""
         await trio.lowlevel.checkpoint()

@@ -12,8 +12,9 @@ import trio
 from ..lease import Holder, LeaseGrant, LeaseStore, Node, NodeSeen, NodeState, is_lease_store
 
 T = TypeVar("T")
-StoreCall = Literal["campaign", "renew", "release", "heartbeat", "nodes", "wait_released"]
-_OPTIONAL = frozenset({"heartbeat", "nodes", "wait_released"})
+StoreCall = Literal["campaign", "renew", "release", "heartbeat", "nodes", "wait_released", "wait_begun"]
+_WATCHING = frozenset({"wait_released", "wait_begun"})
+_OPTIONAL = frozenset({"heartbeat", "nodes"}) | _WATCHING
 
 
 @final
@@ -63,7 +64,7 @@ class FaultyLeaseStore:
         self.calls: list[tuple[float, StoreCall]] = []
         self._store: Any = store
         self._clock_rate = clock_rate
-        self._offers = _OPTIONAL if watching else _OPTIONAL - {"wait_released"}
+        self._offers = _OPTIONAL if watching else _OPTIONAL - _WATCHING
         self._cut_off = False
         self._reset = trio.Event()
         self._late_writes: trio.Nursery | None = None
@@ -117,6 +118,9 @@ class FaultyLeaseStore:
 
     async def _wait_released(self, lease_name: str, term: int) -> None:
         await self._call("wait_released", lambda: self._store.wait_released(lease_name, term))
+
+    async def _wait_begun(self, lease_name: str, term: int) -> None:
+        await self._call("wait_begun", lambda: self._store.wait_begun(lease_name, term))
 
     async def _heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         await self._call("heartbeat", lambda: self._store.heartbeat(lease_name, node, incarnation, state))
