@@ -17,13 +17,15 @@ from .. import records
 from ..errors import Unusable
 from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
-from .postgres_connections import Connections, Line, seconds_left
+from .postgres_connections import Connections, Line, Threads, seconds_left
 from .postgres_schema import prepare, prepare_to_watch, problem
 from .postgres_url import Place, parsed
 
 # More than can be connecting at a time: only these are not ended by whoever gives them up.
 _THREADS: Final = 16
-# How often a release is looked for without a hint: as often as the engine looks at a store that gives none.
+# A server has few connections to give.
+_KEEP_FOR: Final = 60.0
+# How often a watch looks without a hint: as often as the engine looks at a store that gives none.
 _LOOK: Final = (0.65, 0.85)
 _LONGEST_LOCK_WAIT: Final = 60.0
 
@@ -44,6 +46,7 @@ FROM conductor_jobs.acquire(%s, %s, %s, %s, %s, %s, %s, %s)
 """
 _RELEASE: Final = "SELECT conductor_jobs.release(%s, %s, %s, %s)"
 _IS_OVER: Final = "SELECT 1 FROM conductor_jobs.lease WHERE name = %s AND (released OR term > %s)"
+_HAS_BEGUN: Final = "SELECT 1 FROM conductor_jobs.lease WHERE name = %s AND term >= %s"
 _HEARTBEAT: Final = """
 INSERT INTO conductor_jobs.node VALUES (%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
 ON CONFLICT (lease_name, node_id) DO UPDATE SET
@@ -58,10 +61,9 @@ FROM conductor_jobs.node WHERE lease_name = %s ORDER BY node_id COLLATE "C"
 
 @final
 class PostgresLeaseStore:
-    """Leases in a PostgreSQL database, for every process that reaches it. Needs the extra `postgres`.
+    """Leases in a PostgreSQL database, for every process that reaches it.
 
-    Connections are opened by the first calls and kept; leave the store's `async with` to close them. Another call
-    opens new ones.
+    With `async with store:` connections are kept between calls. Without it every call makes one of its own.
     """
 
     def __init__(self, url: str) -> None:
@@ -77,9 +79,12 @@ class PostgresLeaseStore:
         self._place = Place.of(parameters)
         self._gave_up_at = 0  # when the latest call was made that was given up
         parameters = _DEFAULTS | parameters
-        self._lease_lines = Connections(parameters, prepare, _THREADS)
-        self._node_lines = Connections(parameters, prepare, _THREADS)
-        self._watch_lines = Connections(parameters, prepare_to_watch, _THREADS)
+        self._lines = Connections(parameters, prepare)
+        self._watch_lines = Connections(parameters, prepare_to_watch)
+        self._lease_threads = Threads(_THREADS)
+        self._node_threads = Threads(_THREADS)
+        self._watch_threads = Threads(_THREADS)
+        self._users = 0
 
     def __repr__(self) -> str:
         return f"PostgresLeaseStore({str(self._place)!r})"
@@ -92,11 +97,11 @@ class PostgresLeaseStore:
         return hash(self._place)
 
     async def __aenter__(self) -> Self:
+        self._use(+1)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        for lines in (self._lease_lines, self._node_lines, self._watch_lines):
-            lines.close()
+        self._use(-1)
 
     async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
         """See `LeaseStore.acquire`. Cancelling gives the call up; it may still be carried out."""
@@ -104,7 +109,7 @@ class PostgresLeaseStore:
         asker = _names(lease_name, holder)
         try:
             ((granted, *described, unix_now),) = await self._ask(
-                self._lease_lines,
+                self._lease_threads,
                 _ACQUIRE,
                 (*asker, float(ttl), term, asked_at, self._gave_up_at, _patience_ms()),
             )
@@ -123,33 +128,43 @@ class PostgresLeaseStore:
     async def release(self, lease_name: str, holder: Holder) -> bool:
         """See `LeaseStore.release`. Cancelling gives the call up; it may still be carried out."""
         asker = _names(lease_name, holder)
-        ((freed,),) = await self._ask(self._lease_lines, _RELEASE, (*asker, _patience_ms()))
+        ((freed,),) = await self._ask(self._lease_threads, _RELEASE, (*asker, _patience_ms()))
         return bool(freed)
 
     async def wait_released(self, lease_name: str, term: int) -> None:
-        """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only.
+        """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only."""
+        await self._watch(_IS_OVER, lease_name, term)
 
-        A notification is only a hint: a pooler passes none on, so that every 0.75 s we look without one.
-        """
-        with self._understood():
-            async with self._watch_lines.lend() as hand:
-                while not await hand.run(lambda line: _is_over(line, lease_name, term)):
-                    with trio.move_on_after(random.uniform(*_LOOK)):
-                        await hand.wait_readable()
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_begun`. Cancelling stops the waiting only."""
+        await self._watch(_HAS_BEGUN, lease_name, term)
 
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         """See `NodeRegistry.heartbeat`. Cancelling gives the call up; it may still be carried out."""
         described = (lease_name, node.node_id, node.host, node.role, node.priority, node.version, incarnation, state)
-        await self._ask(self._node_lines, _HEARTBEAT, described)
+        await self._ask(self._node_threads, _HEARTBEAT, described)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
-        rows = await self._ask(self._node_lines, _NODES, (lease_name,))
+        rows = await self._ask(self._node_threads, _NODES, (lease_name,))
         return [NodeSeen(Node(*row[:5]), *row[5:]) for row in rows]
 
-    async def _ask(self, lines: Connections, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    async def _ask(self, threads: Threads, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._understood():
-            return await lines.run(lambda line: _rows(line, query, parameters))
+            return await self._lines.run(threads, lambda line: _rows(line, query, parameters))
+
+    async def _watch(self, query: str, lease_name: str, term: int) -> None:
+        # A notification is only a hint, which a pooler does not pass on.
+        with self._understood():
+            async with self._watch_lines.lend(self._watch_threads) as hand:
+                while not await hand.run(lambda line: _is_true(line, query, lease_name, term)):
+                    with trio.move_on_after(random.uniform(*_LOOK)):
+                        await hand.wait_readable()
+
+    def _use(self, more: int) -> None:
+        self._users += more
+        for lines in (self._lines, self._watch_lines):
+            lines.keep_for(_KEEP_FOR if self._users else 0.0)
 
     @contextmanager
     def _understood(self) -> Generator[None, None, None]:
@@ -166,10 +181,10 @@ def _rows(line: Line, query: str, parameters: tuple[object, ...]) -> list[tuple[
     return cursor.fetchall() if cursor.description else []
 
 
-def _is_over(line: Line, lease_name: str, term: int) -> bool:
+def _is_true(line: Line, query: str, lease_name: str, term: int) -> bool:
     while True:
         line.hints.clear()
-        if _rows(line, _IS_OVER, (lease_name, term)):
+        if _rows(line, query, (lease_name, term)):
             return True
         # A notification that came along with the answer may speak of what happened after it.
         if not line.hints:

@@ -10,8 +10,10 @@ import math
 import os
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar, final
 
 import psycopg
@@ -35,6 +37,7 @@ class Line:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.used_at = 0.0
         #: The notifications that came along with the answers to our statements.
         self.hints: list[psycopg.Notify] = []
         database.add_notify_handler(self.hints.append)
@@ -66,27 +69,29 @@ class Line:
 class Call:
     """One call in a worker thread, and what thread and caller must agree on: what becomes of its line."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Line | None) -> None:
         self._lock = threading.Lock()
         self._given_up = False
+        # The thread closes the line that it uses, and nobody else does; the caller one that no thread uses.
         self._in_use: Line | None = None
-        self._handed_back: Line | None = None
+        self._at_rest = kept
 
-    def carry_out(self, take: Callable[[], Line], work: Callable[[Line], T]) -> tuple[Line, T]:
-        """In the thread: do the work on a line, and hand the line back, or close it."""
-        line = take()
+    def carry_out(
+        self, connect: Callable[[], Line], prepare: Callable[[Line], None], work: Callable[[Line], T]
+    ) -> tuple[Line, T]:
+        """In the thread: do the work on the line that was kept, or on a new one."""
+        line = self._take()
         try:
-            with self._lock:
-                self._require_caller()
-                self._in_use = line
+            if line is None:
+                line = connect()
+                self._hand_over(in_use=line)
+                prepare(line)
             result = work(line)
-            with self._lock:
-                self._require_caller()
-                self._in_use, self._handed_back = None, line
+            self._hand_over(at_rest=line)
         except BaseException:
-            with self._lock:
-                self._in_use = None
-            line.close()
+            self._hand_over_nothing()
+            if line is not None:
+                line.close()
             raise
         return line, result
 
@@ -96,33 +101,64 @@ class Call:
             self._given_up = True
             if self._in_use is not None:
                 self._in_use.break_off()
-            if self._handed_back is not None:
-                self._handed_back.close()
+            if self._at_rest is not None:
+                self._at_rest.close()
 
-    def _require_caller(self) -> None:
-        if self._given_up:
-            raise AbandonedError
+    def _take(self) -> Line | None:
+        line = self._at_rest
+        self._hand_over(in_use=line)
+        return line
+
+    def _hand_over(self, *, in_use: Line | None = None, at_rest: Line | None = None) -> None:
+        with self._lock:
+            if self._given_up:
+                raise AbandonedError
+            self._in_use, self._at_rest = in_use, at_rest
+
+    def _hand_over_nothing(self) -> None:
+        with self._lock:
+            self._in_use = None
+
+
+@final
+class Threads:
+    """The worker threads of one kind of calls: no other kind can starve it of them (I6)."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._limiter = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads of a PostgreSQL lease store")
+
+    def limiter(self) -> trio.CapacityLimiter:
+        """Return the limiter of this Trio run."""
+        try:
+            return self._limiter.get()
+        except LookupError:
+            self._limiter.set(trio.CapacityLimiter(self._number))
+            return self._limiter.get()
 
 
 @final
 class Hand:
     """What one caller has in hand: a line that was kept, or none as yet, and then the first call opens one."""
 
-    def __init__(self, connections: "Connections", line: Line | None) -> None:
+    def __init__(self, connections: "Connections", threads: Threads, line: Line | None) -> None:
         self._connections = connections
+        self._threads = threads
         self.line = line
 
     async def run(self, work: Callable[[Line], T]) -> T:
         """Do the work in a thread. Cancelling gives it up at once; after that, and after an error, the line is gone."""
         line, self.line = self.line, None
-        patience, call = seconds_left(), Call()
+        call = Call(line)
+        connect = partial(self._connections.open, seconds_left())
         try:
             self.line, result = await trio.to_thread.run_sync(
                 call.carry_out,
-                lambda: line or self._connections.open(patience),
-                work if line else lambda opened: self._connections.prepared(opened, work),
+                connect,
+                self._connections.prepare,
+                work,
                 abandon_on_cancel=True,
-                limiter=self._connections.limiter(),
+                limiter=self._threads.limiter(),
             )
         except BaseException:
             call.give_up()
@@ -137,44 +173,44 @@ class Hand:
 
 @final
 class Connections:
-    """The connections of one kind of calls, with threads of their own, so that no other kind can starve them (I6)."""
+    """The connections to one database that were prepared alike; some are kept, for as long as somebody wants that."""
 
-    def __init__(self, parameters: dict[str, Any], prepare: Callable[[Line], None], threads: int) -> None:
-        """`prepare` is called in the thread with every new line."""
-        self._parameters = parameters
-        self._prepare = prepare
-        self._threads = threads
+    def __init__(self, parameters: Mapping[str, Any], prepare: Callable[[Line], None]) -> None:
+        """`parameters` are libpq's; `prepare` is called in the thread with every new line."""
+        self._parameters = dict(parameters)
+        self.prepare = prepare
         # By process: a connection must not be used, nor closed, by both a process and its fork.
         self._kept: dict[int, list[Line]] = {}
-        self._limiter = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads of a PostgreSQL lease store")
+        self._keep_for = 0.0
 
     @asynccontextmanager
-    async def lend(self) -> AsyncGenerator[Hand, None]:
-        """Lend a line; it is kept for the next caller if it is sound at the end."""
-        hand = Hand(self, self._take())
+    async def lend(self, threads: Threads) -> AsyncGenerator[Hand, None]:
+        """Lend a line to a caller whose calls run in those threads."""
+        hand = Hand(self, threads, self._take())
         try:
             yield hand
         except BaseException:
             if hand.line is None:
-                self.close()  # what has broken one line has mostly broken all
+                self._close_unused_for(0.0)  # what has broken one line has mostly broken all
             raise
         finally:
             if hand.line is not None:
+                hand.line.used_at = time.monotonic()
                 self._kept_by_process().append(hand.line)
+                self._close_unused_for(self._keep_for)
 
-    async def run(self, work: Callable[[Line], T]) -> T:
+    async def run(self, threads: Threads, work: Callable[[Line], T]) -> T:
         """Do the work in a thread, on a line of its own. Cancelling gives it up at once."""
-        async with self.lend() as hand:
+        async with self.lend(threads) as hand:
             return await hand.run(work)
 
-    def close(self) -> None:
-        """Close what is kept."""
-        with suppress(IndexError):
-            while True:
-                self._kept_by_process().pop().close()
+    def keep_for(self, seconds: float) -> None:
+        """Keep a line that nobody uses for so long from now on; 0 closes those that are kept."""
+        self._keep_for = seconds
+        self._close_unused_for(seconds)
 
     def open(self, patience: float) -> Line:
-        """In a thread: connect, waiting for `patience` seconds at most, but for 2 at least."""
+        """Connect, in a thread, waiting for `patience` seconds at most, but for 2 at least."""
         seconds = math.ceil(min(max(patience, _SHORTEST_CONNECT), _LONGEST_CONNECT))
         parameters = {"connect_timeout": seconds} | self._parameters
         # Prepared statements belong to a session, which a pooler may change from one statement to the next.
@@ -185,19 +221,6 @@ class Connections:
             database.close()
             raise
 
-    def prepared(self, line: Line, work: Callable[[Line], T]) -> T:
-        """In a thread: do the first work on a new line."""
-        self._prepare(line)
-        return work(line)
-
-    def limiter(self) -> trio.CapacityLimiter:
-        """Return the limiter of our threads in this Trio run."""
-        try:
-            return self._limiter.get()
-        except LookupError:
-            self._limiter.set(trio.CapacityLimiter(self._threads))
-            return self._limiter.get()
-
     def _take(self) -> Line | None:
         with suppress(IndexError):
             while True:
@@ -206,6 +229,13 @@ class Connections:
                     return line
                 line.close()
         return None
+
+    def _close_unused_for(self, seconds: float) -> None:
+        # The latest is taken first, so that the first of the list are those that are needed least.
+        lines = self._kept_by_process()
+        with suppress(IndexError):
+            while lines[0].used_at <= time.monotonic() - seconds:
+                lines.pop(0).close()
 
     def _kept_by_process(self) -> list[Line]:
         return self._kept.setdefault(os.getpid(), [])

@@ -111,6 +111,9 @@ BEGIN
             expires_at = excluded.expires_at, released = false, server_started = excluded.server_started,
             given_up = excluded.given_up
         RETURNING * INTO STRICT lease;
+        IF asked_term IS NULL THEN
+            NOTIFY conductor_jobs_lease;
+        END IF;
     END IF;
 END $$;
 """
@@ -128,7 +131,7 @@ BEGIN
     WHERE (l.name, l.node_id, l.incarnation) = (asked_name, asker_node_id, asker_incarnation) AND NOT l.released;
     freed := FOUND AND before.clock < (before.lease).expires_at;
     IF FOUND THEN
-        NOTIFY conductor_jobs_released;
+        NOTIFY conductor_jobs_lease;
     END IF;
 END $$;
 """
@@ -163,11 +166,11 @@ def prepare(line: Line) -> None:
 
 
 def prepare_to_watch(line: Line) -> None:
-    """Prepare, and listen to releases if the session is ours alone: a pooler lends another with every statement."""
+    """Prepare, and listen if the session is ours alone: a pooler lends another one with every statement."""
     prepare(line)
     (session,) = line.database.execute("SELECT pg_backend_pid()").fetchall()
     if session == (line.database.info.backend_pid,):
-        line.database.execute("LISTEN conductor_jobs_released")
+        line.database.execute("LISTEN conductor_jobs_lease")
 
 
 def _create(connection: Connection[Any]) -> None:

@@ -1,6 +1,6 @@
 """What the URL of a PostgreSQL database says, and what of it may be shown."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 import psycopg
@@ -17,19 +17,17 @@ class Place:
     host: str
     port: str
     database: str
-    user: str = field(compare=False)
 
     @staticmethod
     def of(parameters: dict[str, Any]) -> "Place":
         """Return where libpq's parameters lead."""
         host = parameters.get("host") or parameters.get("hostaddr") or ""
-        user = parameters.get("user") or ""
-        return Place(host, parameters.get("port") or "5432", parameters.get("dbname") or user, user)
+        return Place(host, parameters.get("port", "5432"), parameters.get("dbname") or parameters.get("user", ""))
 
     def __str__(self) -> str:
-        """Return a URL without what only the server needs to know."""
+        """Return a URL without who logs in, and how."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"postgresql://{self.user}{'@' if self.user else ''}{host}:{self.port}/{self.database}"
+        return f"postgresql://{host}:{self.port}/{self.database}"
 
 
 def parsed(url: str) -> dict[str, Any]:
