@@ -146,3 +146,11 @@ def execute(url: str, *statements: LiteralString | sql.Composed) -> list[tuple[A
             cursor = connection.execute(statement)
             rows = cursor.fetchall() if cursor.description else []
     return rows
+
+
+def instead(url: str, *, user: str = "", password: str = "", port: str = "", database: str = "") -> str:
+    """Return the URL with something else in its place."""
+    parts = urlsplit(url)
+    login = f"{user or parts.username}:{password or parts.password}"
+    place = f"{parts.hostname}:{port or parts.port}"
+    return urlunsplit(parts._replace(netloc=f"{login}@{place}", path=f"/{database}" if database else parts.path))
