@@ -20,6 +20,8 @@ from .real_servers import free_port
 from .real_servers.control_api import TOKEN, ControlAPIProcess
 
 NODES = ("alpha", "beta")
+# Where a term has to last: a busy machine is no fault that it is tested for.
+LONG = LeaseTiming(10.0)
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def leader(nodes: list[RealNode]) -> RealNode | None:
 async def test_a_server_that_is_killed_and_restarted_in_a_term_ends_no_term(
     server: ControlAPIProcess, tmp_path: Path
 ) -> None:
-    async with over(server, tmp_path, *NODES, timing=LeaseTiming(6.0)) as nodes:
+    async with over(server, tmp_path, *NODES, timing=LONG) as nodes:
         await until(lambda: leader(nodes))
         await in_thread(server.kill)
         await nodes[0].until(lambda node: node.problems())
@@ -104,7 +106,7 @@ async def test_a_frozen_server_ends_the_term_in_time_and_goes_on_when_it_thaws(
 async def test_a_renewal_whose_answer_is_lost_extends_nothing_and_is_tried_again(
     server: ControlAPIProcess, tmp_path: Path
 ) -> None:
-    async with over(server, tmp_path, "alpha") as (alpha,):
+    async with over(server, tmp_path, "alpha", timing=LONG) as (alpha,):
         await alpha.until(lambda node: node.leads)
         alpha.proxy.lose_answer(b"/v1/leader/acquire")
         await alpha.until(lambda node: node.problems())
@@ -133,9 +135,9 @@ async def test_a_campaign_whose_answer_is_lost_is_followed_by_one_for_a_higher_t
 
 
 async def test_connections_that_break_cost_an_attempt_and_no_term(server: ControlAPIProcess, tmp_path: Path) -> None:
-    async with over(server, tmp_path, *NODES) as nodes:
+    async with over(server, tmp_path, *NODES, timing=LONG) as nodes:
         await until(lambda: leader(nodes))
-        for _ in range(10):
+        for _ in range(20):
             for node in nodes:
                 node.proxy.cut()
             await trio.sleep(0.15)
@@ -161,12 +163,11 @@ async def test_of_two_nodes_the_one_that_is_cut_off_stops_and_the_other_leads(
 
 
 async def test_latency_below_the_store_timeout_costs_nothing(server: ControlAPIProcess, tmp_path: Path) -> None:
-    timing = LeaseTiming(3.0)
-    async with over(server, tmp_path, *NODES, timing=timing) as nodes:
+    async with over(server, tmp_path, *NODES, timing=LONG) as nodes:
         await until(lambda: leader(nodes))
         for node in nodes:
-            node.proxy.delay = timing.store_timeout / 4
-        await trio.sleep(2 * timing.ttl)
+            node.proxy.delay = LONG.store_timeout / 4
+        await trio.sleep(3.5 * LONG.renew_interval)
         assert [node.term for node in nodes] == [1, 1]
         assert leader(nodes) is nodes[0]
 
@@ -295,7 +296,7 @@ SLOW = {
 async def test_two_hundred_clients_that_never_finish_cost_the_leader_nothing(
     server: ControlAPIProcess, tmp_path: Path
 ) -> None:
-    async with over(server, tmp_path, *NODES) as nodes:
+    async with over(server, tmp_path, *NODES, timing=LONG) as nodes:
         await until(lambda: leader(nodes))
         clients = []
         for number in range(200):
