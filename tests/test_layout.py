@@ -12,7 +12,7 @@ Conductor ConductorStatus ConductorStopped Holder JournalEntry LeaseGrant LeaseL
 RunnerResult StaleTerm Term TickContext TickDecision TickResult TickTrigger TimedJobs TimedJobsConfig read_journal
 run_in_thread
 """
-COMMAND = ("rules", "config", "runtime", "cli_control_api", "cli")
+COMMAND = ("rules", "config", "runtime", "cli_nodes", "cli_control_api", "cli")
 STORES_MAY_IMPORT = {"clocks", "errors", "failures", "lease", "records", "seconds"}
 
 

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from conductor_jobs.errors import Unusable
 from conductor_jobs.stores.redis import RedisLeaseStore
 from conductor_jobs.stores.redis_connections import ServerRefused
 from conductor_jobs.stores.redis_scripts import SCHEMA, key
+from conductor_jobs.testing import exercise_lease_store
 
 from .real_servers import PATIENCE
 from .real_servers.proxy import Proxy
@@ -92,6 +94,11 @@ async def plant(url: str, name: str, **fields: object) -> None:
 # What it keeps, and how it decides
 
 
+@pytest.mark.parametrize("opened", [True, False], ids=["opened", "a connection for each call"])
+async def test_the_store_keeps_the_rules_of_every_lease_store(url: str, opened: bool) -> None:
+    await exercise_lease_store(lambda: RedisLeaseStore(url) if opened else nullcontext(RedisLeaseStore(url)))
+
+
 async def test_terms_that_a_float_cannot_tell_apart_rise_by_one(store: RedisLeaseStore, url: str, name: str) -> None:
     term = 2**53 + 1
     await plant(url, name, term=term)
@@ -119,15 +126,26 @@ async def test_the_last_term_can_be_renewed_and_there_is_no_further_one(
     assert (await store.acquire(name, BETA, 30.0)).holder_id == "alpha"
 
 
-async def test_nothing_of_a_lease_has_a_ttl_and_all_of_it_is_in_one_hash_slot(
-    store: RedisLeaseStore, url: str, name: str
-) -> None:
+async def test_nothing_of_a_lease_has_a_ttl(store: RedisLeaseStore, url: str, name: str) -> None:
     await store.acquire(name, ALPHA, 0.001)
     await store.release(name, ALPHA)
     await store.heartbeat(name, Node("alpha", "mini"), "1", "leader")
     keys = await ask(url, "KEYS", f"*{name}*")
     assert sorted(keys) == [f"conductor-jobs:{{{name}}}:{what}".encode() for what in ("barred", "lease", "nodes")]
     assert [await ask(url, "TTL", each) for each in keys] == [-1, -1, -1]
+
+
+async def test_all_of_a_lease_is_in_one_hash_slot_and_the_slot_elsewhere_is_an_error(tmp_path: Path) -> None:
+    with running(tmp_path, {"cluster-enabled": "yes"}) as server:
+        async with RedisLeaseStore(server.url) as store:
+            with pytest.raises(ServerRefused, match=r"answered with an error: .*slot"):
+                await store.acquire("jobs", ALPHA, 30.0)
+            server.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            with trio.fail_after(PATIENCE):
+                while b"cluster_state:ok" not in server.ask("CLUSTER", "INFO"):
+                    await trio.sleep(0.05)
+            assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
+            assert await store.release("jobs", ALPHA)
 
 
 @pytest.mark.parametrize("ttl", [1e-9, 0.0005, 1e9, 1e300], ids=str)
@@ -253,7 +271,7 @@ async def test_a_store_is_opened_once(store: RedisLeaseStore) -> None:
 
 async def test_an_open_store_serves_other_trio_runs_too(store: RedisLeaseStore, name: str) -> None:
     await store.acquire(name, ALPHA, 30.0)
-    grant = await trio.to_thread.run_sync(trio.run, store.acquire, name, BETA, 30.0)
+    grant = await trio.to_thread.run_sync(lambda: trio.run(store.acquire, name, BETA, 30.0))
     assert grant.holder_id == "alpha"
 
 
@@ -313,13 +331,110 @@ async def test_a_host_is_looked_up_though_the_application_uses_all_threads_of_tr
     at_work = threading.Event()
     async with trio.open_nursery() as nursery:
         for _ in range(int(trio.to_thread.current_default_thread_limiter().total_tokens)):
-            nursery.start_soon(trio.to_thread.run_sync, at_work.wait)
+            nursery.start_soon(trio.to_thread.run_sync, at_work.wait, PATIENCE)
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(PATIENCE):
                 assert (await store.acquire(name, ALPHA, 30.0)).is_leader
         finally:
             at_work.set()
+
+
+# Its watches
+
+
+async def test_all_who_wait_for_a_lease_share_one_connection(proxy: Proxy, name: str) -> None:
+    async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store, trio.open_nursery() as nursery:
+        await store.acquire(name, ALPHA, 30.0)
+        for _ in range(50):
+            nursery.start_soon(store.wait_released, name, 1)
+            nursery.start_soon(store.wait_begun, name, 2)
+        await trio.sleep(0.1)
+        await store.release(name, ALPHA)
+        await store.wait_released(name, 1)
+        await store.acquire(name, BETA, 30.0)
+        await store.wait_begun(name, 2)
+        assert proxy.connections == 2
+
+
+async def test_a_watch_that_breaks_is_an_error_for_all_who_wait_and_the_next_one_begins_anew(
+    proxy: Proxy, name: str
+) -> None:
+    async def wait(store: RedisLeaseStore) -> None:
+        with pytest.raises(ConnectionError, match="cannot be reached: "):
+            await store.wait_released(name, 1)
+
+    async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store:
+        await store.acquire(name, ALPHA, 30.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, store)
+            nursery.start_soon(wait, store)
+            await trio.sleep(0.1)
+            proxy.cut()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.wait_released, name, 1)
+            await trio.sleep(0.1)
+            await store.release(name, ALPHA)
+
+
+async def test_a_watch_that_has_become_silent_is_given_up(
+    proxy: Proxy, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conductor_jobs.stores.redis_watches._LOOK_EVERY", 0.1)
+    monkeypatch.setattr("conductor_jobs.stores.redis_watches._PATIENCE", 0.1)
+    async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store, trio.open_nursery() as nursery:
+        nursery.start_soon(proxy_becomes_a_black_hole, proxy)
+        with pytest.raises(trio.TooSlowError) as caught, trio.fail_after(PATIENCE):
+            await store.wait_released(name, 1)
+        assert isinstance(caught.value.__cause__, trio.TooSlowError)  # not that of this test
+
+
+async def proxy_becomes_a_black_hole(proxy: Proxy) -> None:
+    await trio.sleep(0.05)
+    proxy.black_hole()
+
+
+async def test_a_watch_looks_now_and_then_for_what_it_was_not_told(
+    store: RedisLeaseStore, url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conductor_jobs.stores.redis_watches._LOOK_EVERY", 0.1)
+    await plant(url, name, term=7)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.wait_begun, name, 8)
+            nursery.start_soon(store.wait_released, name, 7)
+            await trio.sleep(0.05)
+            await ask(url, "HSET", key(name, "lease"), "term", 8)
+        # Also when it is that the server has lost its memory.
+        await ask(url, "DEL", key(name, "lease"))
+        await trio.sleep(0.2)
+    with trio.move_on_after(0.1) as patience:
+        await store.wait_begun(name, 1)
+    assert patience.cancelled_caught
+
+
+async def test_what_others_say_on_the_channel_is_passed_over(store: RedisLeaseStore, url: str, name: str) -> None:
+    await store.acquire(name, ALPHA, 30.0)
+    with trio.move_on_after(0.3) as patience:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.wait_released, name, 1)
+            await trio.sleep(0.05)
+            for text in ("", "x", "1", "x begun", "1 begun", "1 gone", "0 released", "1 begun released"):
+                await ask(url, "PUBLISH", key(name, "changes"), text)
+    assert patience.cancelled_caught
+
+
+async def test_a_watch_ends_when_nobody_has_waited_for_a_while(
+    proxy: Proxy, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conductor_jobs.stores.redis_watches._LOOK_EVERY", 0.02)
+    monkeypatch.setattr("conductor_jobs.stores.redis_watches._LINGER", 0.1)
+    async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store:
+        for pause, connections in ((0.0, 1), (0.3, 1), (0.0, 2)):
+            with trio.move_on_after(0.05):
+                await store.wait_begun(name, 1)
+            assert proxy.connections == connections
+            await trio.sleep(pause)
 
 
 # Servers that it cannot use, or not yet

@@ -31,8 +31,8 @@ above it:
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
     control_api/            a lease store served over HTTP, with an extra
-    printing, terminal, verify_report, cli_verify, cli_control_api, cli
-                            the command, and how it prints journals and verdicts
+    printing, terminal, verify_report, cli_settings, cli_verify, cli_nodes, cli_control_api, cli
+                            the command, and how it prints journals, verdicts and nodes
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

@@ -1,11 +1,12 @@
 """Connections, no more of them than can be served, and none that brings nothing.
 
-hypercorn sets no limit to their number, and sends under a shield, for as long as the other side pleases. Here a slow or
-silent client costs a place for half a minute, whatever it does, and no stop waits for it.
+hypercorn sets no limit to their number, sends under a shield for as long as the other side pleases, and keeps the
+task of a connection that has ended until it would have been idle for too long. Here a slow or silent client costs a
+place for half a minute, whatever it does, one that has gone costs none, and no stop waits for any.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, final
 
 import trio
@@ -27,6 +28,8 @@ class Connection(trio.abc.HalfCloseableStream):
         self._stream = stream
         self._closed: Callable[[], None] | None = closed
         self._receiving = trio.CancelScope()
+        #: Awaited when nothing more will be received, and by a server that stops.
+        self.wind_up: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self._deadline = trio.current_time() + IDLE_TIMEOUT
 
     def approve(self) -> None:
@@ -35,14 +38,24 @@ class Connection(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive. Raises BrokenResourceError when no request came in time."""
-        with trio.CancelScope(deadline=self._deadline) as self._receiving:
-            return await self._stream.receive_some(max_bytes)
-        raise trio.BrokenResourceError("no request came in time")
+        received: bytes | bytearray = b""
+        try:
+            with trio.CancelScope(deadline=self._deadline) as self._receiving:
+                received = await self._stream.receive_some(max_bytes)
+        finally:
+            if not received:
+                await self.wind_up()
+        if self._receiving.cancelled_caught:
+            raise trio.BrokenResourceError("no request came in time")
+        return bytes(received)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send. Raises BrokenResourceError, and is closed, when the other side does not take it in time."""
-        with trio.move_on_after(SEND_TIMEOUT):
-            return await self._stream.send_all(data)
+        try:
+            with trio.move_on_after(SEND_TIMEOUT):
+                return await self._stream.send_all(data)
+        except trio.BusyResourceError:
+            raise trio.ClosedResourceError("another task is just saying that nothing more will be sent") from None
         await trio.aclose_forcefully(self)
         raise trio.BrokenResourceError("the answer was not taken in time")
 

@@ -36,7 +36,7 @@ class EtcdAddress:
         certificates = dict(parse_qsl(parts.query, keep_blank_values=True))
         _check_certificates(certificates, secure=parts.scheme == "etcds")
         if parts.fragment:
-            _refuse(f"`#{parts.fragment}` means nothing here")
+            _refuse("a fragment means nothing")
         return cls(
             members=tuple(_member(each) for each in hosts.split(",")),
             prefix=unquote(parts.path).strip("/") or DEFAULT_PREFIX,
@@ -65,7 +65,9 @@ class EtcdAddress:
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-    except ValueError:  # its text may show the password
+    except ValueError:
+        parts = None  # outside of the handler, since the error's own text may show the password
+    if parts is None:
         _refuse("it is no URL")
     if parts.scheme not in ("etcd", "etcds"):
         _refuse(f"its scheme is {parts.scheme!r}")
@@ -83,7 +85,9 @@ def _member(text: str) -> str:
 def _check_certificates(certificates: dict[str, str], *, secure: bool) -> None:
     for name, path in certificates.items():
         if name not in _CERTIFICATES or not path:
-            _refuse(f"of options it knows ?ca=FILE, cert=FILE and key=FILE, not `{name}={path}`")
+            _refuse(
+                f"of options it knows ?ca=FILE, cert=FILE and key=FILE, not `{name}`" + " without a file" * (not path)
+            )
     if certificates and not secure:
         _refuse("certificates need etcds://")
     if "key" in certificates and "cert" not in certificates:

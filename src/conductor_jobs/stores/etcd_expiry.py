@@ -14,6 +14,7 @@ from .etcd_keys import Seen
 # Etcd looks twice a second for leases that have run out.
 _DELETED_WITHIN: Final = 0.5
 _LOOK_AGAIN: Final = 0.25
+_SOONEST: Final = 0.01
 
 
 @final
@@ -39,4 +40,4 @@ class ExpiryEstimates:
             left = await self._gateway.time_to_live(seen.etcd_lease)
             gone_by = time.monotonic() + (left + 0.5 if left > 0 else _LOOK_AGAIN)
             self._latest[lease_name] = seen.renewal, gone_by
-        return min(gone_by - time.monotonic(), seen.record.ttl)
+        return min(max(gone_by - time.monotonic(), _SOONEST), seen.record.ttl)

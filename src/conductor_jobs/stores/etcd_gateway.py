@@ -100,7 +100,7 @@ class EtcdGateway:
     async def watch(self, key: bytes, end: bytes, from_revision: int, enough: Callable[[Event], bool]) -> None:
         """Hand what is written from `key` up to but without `end`, from that revision on, to `enough`.
 
-        Returns once that has returned True; or when the server ends the watch, as it does when it has forgotten
+        Returns once that has returned True; or when the server has ended the watch, as it does after it has forgotten
         that revision (compaction): then look again, and watch from there.
         """
         member = self.address.members[self._first]
@@ -227,7 +227,9 @@ def _outcome(lines: Sequence[bytes], member: str, enough: Callable[[Event], bool
     try:
         for line in lines:
             watched = _decoded(line, Streamed, member).result
-            if watched.canceled and not watched.compact_revision:
+            if watched.canceled and watched.compact_revision:
+                return True
+            if watched.canceled:
                 return EtcdError(f"etcd at {member} ended the watch: {watched.cancel_reason}")
             if any(enough(event) for event in watched.events):
                 return True
@@ -236,5 +238,8 @@ def _outcome(lines: Sequence[bytes], member: str, enough: Callable[[Event], bool
     return False
 
 
-def _because(error: Exception) -> str:
+def _because(error: BaseException) -> str:
+    # What TLS has against a certificate is the text of a cause; the errors above it have none.
+    while not str(error) and (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     return f": {error}" if str(error) else ""

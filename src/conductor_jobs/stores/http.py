@@ -19,6 +19,8 @@ from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from . import http_wire as wire
 from .http_errors import ControlAPIError, unreachable, unwrapped
 
+__all__ = ["ControlAPIError", "HTTPLeaseStore"]
+
 T = TypeVar("T", bound=msgspec.Struct)
 Purpose = Literal["leases", "nodes", "waits"]
 

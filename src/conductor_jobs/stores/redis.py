@@ -21,7 +21,8 @@ from .redis_scripts import ACQUIRE, HEARTBEAT, RELEASE, SCHEMA, Script, key
 from .redis_url import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:
-    from .redis_connections import Connection, Connections
+    from .redis_connections import Connection
+    from .redis_watches import Opened, Standing
 
 # In microseconds: more than a century, and small enough for Lua's numbers.
 _LONGEST_TTL: Final = 2**52
@@ -54,11 +55,11 @@ class RedisLeaseStore:
         self._require_durable = require_durable or self._address.require_durable
         self._is_checked = False
         # Here, since it takes a third of a second: not when the module is imported, nor on a loop that others share.
-        from .redis_connections import connections
+        from .redis_watches import opened
 
-        self._open: Callable[[], AbstractAsyncContextManager[Connections]] = partial(connections, self._address)
-        self._manager: AbstractAsyncContextManager[Connections] | None = None
-        self._kept: Connections | None = None
+        self._open: Callable[[], AbstractAsyncContextManager[Opened]] = partial(opened, self._address)
+        self._manager: AbstractAsyncContextManager[Opened] | None = None
+        self._kept: Opened | None = None
 
     def __repr__(self) -> str:
         return f"RedisLeaseStore({str(self._address)!r})"
@@ -105,14 +106,11 @@ class RedisLeaseStore:
 
     async def wait_released(self, lease_name: str, term: int) -> None:
         """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only."""
-        async with (
-            self._connections() as connections,
-            connections.given() as connection,
-            connection.subscription(key(lease_name, "changes")) as changes,
-        ):
-            # Subscribed first and looked then: no change falls between. What a message says does not count.
-            while not await _is_over(connection, lease_name, term):
-                await anext(changes)
+        await self._wait(lease_name, lambda standing: standing.released or standing.term > term)
+
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_begun`. Cancelling stops the waiting only."""
+        await self._wait(lease_name, lambda standing: standing.term >= term)
 
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         """See `NodeRegistry.heartbeat`. Cancelling gives the call up at once; it may still be carried out."""
@@ -131,8 +129,8 @@ class RedisLeaseStore:
             raise Unusable(f"{self._address} has a node of {lease_name!r} that is not ours: {error}.") from error
 
     @asynccontextmanager
-    async def _connections(self) -> AsyncGenerator["Connections"]:
-        if self._kept is not None and self._kept.are_of_this_run:
+    async def _opened(self) -> AsyncGenerator["Opened"]:
+        if self._kept is not None and self._kept.connections.are_of_this_run:
             yield self._kept
         else:
             async with self._open() as for_one_call:
@@ -141,12 +139,16 @@ class RedisLeaseStore:
     @asynccontextmanager
     async def _lent(self) -> AsyncGenerator["Connection"]:
         try:
-            async with self._connections() as connections, connections.lent() as connection:
+            async with self._opened() as opened, opened.connections.lent() as connection:
                 yield connection
         except BaseException:
             # The next one to answer may be a server that was started anew, or another one in its place.
             self._is_checked = False
             raise
+
+    async def _wait(self, lease_name: str, holds: "Callable[[Standing], bool]") -> None:
+        async with self._opened() as opened:
+            await opened.watches.wait(lease_name, holds)
 
     async def _check(self, connection: "Connection") -> None:
         if self._is_checked:
@@ -174,13 +176,6 @@ class RedisLeaseStore:
             return verdict == b"granted", int(now) / 1e6, _record(int(now), *kept) if kept else None
         except ValueError as error:
             raise Unusable(f"{self._address} has a lease {lease_name!r} that cannot be used: {error}.") from error
-
-
-async def _is_over(connection: "Connection", lease_name: str, term: int) -> bool:
-    answer = await connection.ask(b"HMGET", key(lease_name, "lease"), "term", "released")
-    assert isinstance(answer, list)
-    latest, released = answer
-    return latest is not None and (released == b"1" or int(latest) > term)
 
 
 def _checked(verdict: bytes, facts: list[bytes]) -> list[bytes]:

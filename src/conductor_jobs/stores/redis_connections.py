@@ -9,10 +9,10 @@ no stale answer meets a later question, and a dead connection costs one call.
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 import anyio
 import trio
@@ -25,10 +25,14 @@ from ..failures import error_text, sole_exception
 from .redis_scripts import Script
 from .redis_url import RedisAddress
 
-_LOOKUP_THREADS: Final = 4
+T = TypeVar("T")
+
+_THREADS: Final = 4
 # For every address of a host but the last one: an IPv6 that leads nowhere is not waited for.
 _PATIENCE_PER_ADDRESS: Final = 0.25
-_lookup_limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads that look up Redis servers")
+# The last two when the other side ends the greeting of TLS.
+_NOT_CONNECTED: Final = (OSError, anyio.BrokenResourceError, anyio.EndOfStream)
+_limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads that prepare connections to Redis")
 
 
 class ServerRefused(Exception):
@@ -69,17 +73,21 @@ class Connection:
         except refusals.RedisError as error:
             raise _explained(error, self._address) from error
 
-    @asynccontextmanager
-    async def subscription(self, channel: str) -> AsyncGenerator[AsyncIterator[object]]:
-        """Subscribe, without waiting for the answer, and give what comes in: its confirmation, then the messages.
+    def subscribe(self, channel: str) -> None:
+        """Subscribe, without waiting for the answer; whatever is asked next is answered after the subscription began.
 
-        Whatever is asked afterwards is answered later than the subscription begins. Where it is denied, the first
-        thing that is asked gets to hear so: the server's refusal has no question of its own to be an answer to.
+        Where it is denied, the next question gets to hear so: the refusal has no question of its own to answer.
         """
         try:
             self._connection.send_command(b"SUBSCRIBE", channel)
+        except refusals.RedisError as error:
+            raise _explained(error, self._address) from error
+
+    async def pushed(self) -> object:
+        """Wait for what the server says unasked, and return it. Cancelling loses nothing. Raises ConnectionError."""
+        try:
             async with aclosing(self._connection.push_messages) as messages:
-                yield messages
+                return await anext(messages)
         except refusals.RedisError as error:
             raise _explained(error, self._address) from error
 
@@ -90,7 +98,7 @@ class Connections:
 
     def __init__(self, address: RedisAddress, nursery: trio.Nursery) -> None:
         self._address = address
-        self._nursery = nursery
+        self.nursery: trio.Nursery = nursery
         self._run = trio.lowlevel.current_trio_token()
         self._kept: list[Connection] = []
 
@@ -132,7 +140,7 @@ class Connections:
         address = self._address
         connection = _GreetedConnection(await _connected(address), address)
         try:
-            await self._nursery.start(partial(_serve, connection))
+            await self.nursery.start(partial(_serve, connection))
         except refusals.RedisError as error:
             # Where the greeting is cancelled coredis raises an error of its own in the place of that.
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -184,14 +192,15 @@ class _GreetedConnection(TCPConnection):
 
 
 async def _connected(address: RedisAddress) -> ByteStream:
-    tls = address.ssl_context()
+    # Certificates are read anew each time, for they are renewed, and reading those of the system takes a while.
+    tls = await _in_thread(address.ssl_context) if address.tls else None
     try:
         *others, last = await _looked_up(address.host, address.port)
         for host in others:
-            with suppress(OSError), trio.move_on_after(_PATIENCE_PER_ADDRESS):
+            with suppress(*_NOT_CONNECTED), trio.move_on_after(_PATIENCE_PER_ADDRESS):
                 return await _stream(host, address, tls)
         return await _stream(last, address, tls)
-    except OSError as error:
+    except _NOT_CONNECTED as error:
         raise ConnectionError(f"{address} cannot be reached: {_root(error)}") from error
 
 
@@ -204,18 +213,22 @@ async def _stream(host: str, address: RedisAddress, tls: ssl.SSLContext | None) 
 
 
 async def _looked_up(host: str, port: int) -> list[str]:
-    # With threads of our own: those of the application may all be at work, and a lease is to be renewed (I6).
     look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         found = look(flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        try:
-            limiter = _lookup_limiter.get()
-        except LookupError:
-            limiter = trio.CapacityLimiter(_LOOKUP_THREADS)
-            _lookup_limiter.set(limiter)
-        found = await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=limiter)
+        found = await _in_thread(look)
     return [str(address[0]) for *_, address in found]
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    # With threads of our own: those of the application may all be at work, and a lease is to be renewed (I6).
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_THREADS)
+        _limiter.set(limiter)
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
 
 
 _MEANINGS: Final[Sequence[tuple[type[refusals.RedisError], str]]] = (
@@ -244,6 +257,8 @@ def _root(error: BaseException) -> str:
         error = sole_exception(error.__cause__)
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[-1]
+    if isinstance(error, anyio.EndOfStream | anyio.BrokenResourceError | anyio.ClosedResourceError):
+        return "the connection was lost"
     if isinstance(error, socket.gaierror | ssl.SSLError):
         return error.strerror or error_text(error)
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error_text(error)

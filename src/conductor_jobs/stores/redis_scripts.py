@@ -5,7 +5,7 @@ Of a lease NAME there are, all in one hash slot:
     conductor-jobs:{NAME}:lease     a hash: who holds it, which term, until when; never deleted, no ttl
     conductor-jobs:{NAME}:barred    a set of the incarnations that were released, as JSON [node id, incarnation]
     conductor-jobs:{NAME}:nodes     a hash of the nodes by id: unix seconds of the last heartbeat, then JSON
-    conductor-jobs:{NAME}:changes   a channel: the term that has begun or was released
+    conductor-jobs:{NAME}:changes   a channel: a term, and `begun` or `released`
 
 The hash carries the version of all this, `schema`, and not the keys: two versions that do not know of each other's
 keys would both lead.
@@ -84,8 +84,8 @@ local function answer(verdict)
 end
 
 -- A user who may not publish, or a server without pub/sub, still has a lease: the channel only saves time.
-local function publish()
-    redis.pcall('PUBLISH', channel, redis.call('HGET', lease, 'term'))
+local function publish(what)
+    redis.pcall('PUBLISH', channel, redis.call('HGET', lease, 'term') .. ' ' .. what)
 end
 """
 
@@ -104,7 +104,7 @@ if term == '' then
     redis.call('HSET', lease, 'schema', {SCHEMA}, 'node_id', node_id, 'incarnation', incarnation, 'released', 0)
 end
 redis.call('HSET', lease, 'ttl_us', ttl_us, 'expires_at_us', string.format('%.0f', now + ttl_us))
-if term == '' then publish() end
+if term == '' then publish('begun') end
 known = true
 return answer('granted')
 """
@@ -116,7 +116,7 @@ RELEASE: Final = Script(
 redis.call('SADD', barred, me)
 if known and mine and record.released == '0' then
     redis.call('HSET', lease, 'released', 1)
-    publish()
+    publish('released')
 end
 return answer(mine and held and 'granted' or 'refused')
 """

@@ -51,9 +51,11 @@ def parse_redis_url(url: str) -> RedisAddress:
         raise ValueError(f"RedisLeaseStore url must be a text like {FORM}, not a {type(url).__name__}.")  # noqa: TRY004
     try:
         parts = urlsplit(url)
-        port = parts.port or 6379
+        port = 6379 if parts.port is None else parts.port
     except ValueError:
-        _refuse(url, "has a port from 1 to 65535 and a host that is none or no number")
+        port = 0
+    if not port:
+        _refuse(url, "has a port that is no number from 1 to 65535, or a host that is none")
     if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.fragment:
         _refuse(url, "has another form; signs such as / # ? @ in a password are written as %2F %23 %3F %40")
     query = _query(url, parts)

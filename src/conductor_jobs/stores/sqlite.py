@@ -2,8 +2,9 @@
 
 Every call is one transaction, made in one hop to a worker thread on a connection of its own, so that nothing is
 held open between calls: a process may fork, no lease is kept in a file that was deleted meanwhile, and the
-connection of a call that was given up is discarded by the thread that still has it. Lock conflicts are waited out
-in Trio, where a cancellation is prompt, and not in SQLite.
+connection of a call that was given up is discarded by the thread that still has it. (A campaign that is refused again
+may need none, see `sqlite_refusals`.) Lock conflicts are waited out in Trio, where a cancellation is prompt, and not in
+SQLite.
 
 Expiry is counted on the clock that all processes of the machine share and that does not jump (time since boot).
 A row that was written in another boot, or in another time namespace, gets its whole ttl again. (Two standbys in
@@ -28,6 +29,7 @@ from ..errors import Unusable
 from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
 from .sqlite_file import is_busy, transaction
+from .sqlite_refusals import Refusals, stamp_of
 
 T = TypeVar("T")
 Abandoned = Callable[[], bool]
@@ -52,6 +54,7 @@ class SQLiteLeaseStore:
             raise ValueError(f"SQLiteLeaseStore path must be the name of a file, not {os.fspath(path)!r}.")
         self.path: Path = Path(path).absolute()
         self._file = self.path.resolve()
+        self._refusals = Refusals()
         # Limiters of our own in every Trio run: neither the threads of the application nor heartbeats that hang
         # ever starve a renewal (I6).
         self._lease_limiter = trio.lowlevel.RunVar[trio.CapacityLimiter](f"lease threads of {self.path}")
@@ -98,6 +101,9 @@ class SQLiteLeaseStore:
     def _acquire(
         self, abandoned: Abandoned, lease_name: str, holder: Holder, ttl: float, term: int | None
     ) -> LeaseGrant:
+        stamp = stamp_of(self.path) if term is None else None
+        if (refusal := self._refusals.again(lease_name, holder, ttl, stamp)) is not None:
+            return refusal
         with transaction(self.path, abandoned) as database:
             now, before = self._read(database, lease_name)
             barred = _is_barred(database, lease_name, holder)
@@ -106,6 +112,8 @@ class SQLiteLeaseStore:
                 raise Unusable(f"database {str(self.path)!r} has no number left for the next term of {lease_name!r}.")
             if changed is not None:
                 _write(database, lease_name, changed)
+            elif before is not None:
+                self._refusals.remember(lease_name, before, stamp, now)
             return records.answer(
                 changed or before,
                 is_leader=changed is not None,
