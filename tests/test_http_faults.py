@@ -2,7 +2,10 @@
 
 import http.server
 import re
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -209,8 +212,10 @@ async def test_a_wrong_token_is_a_degraded_standby_until_the_server_takes_it(tmp
 
 
 @contextmanager
-def somebody_else(status: int, content_type: str, body: bytes, location: str | None = None) -> Generator[int]:
-    """Run a web server that is no control API, and return its port."""
+def somebody_else(
+    status: int, content_type: str, body: bytes, location: str | None = None, tls: Path | None = None
+) -> Generator[int]:
+    """Run a web server that is no control API, and return its port. `tls`: where its key and certificate are."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -229,6 +234,10 @@ def somebody_else(status: int, content_type: str, body: bytes, location: str | N
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as web:
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls / "certificate.pem", tls / "key.pem")
+            web.socket = context.wrap_socket(web.socket, server_side=True)
         thread = threading.Thread(target=web.serve_forever, args=(0.01,))
         thread.start()
         yield web.server_port
@@ -312,3 +321,28 @@ async def test_two_hundred_clients_that_never_finish_cost_the_leader_nothing(
         assert nodes[0].term == 1
         for client in clients:
             client.close()
+
+
+async def test_a_certificate_that_nobody_vouches_for_ends_the_call_before_the_token_is_sent(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files], check=True, capture_output=True
+    )
+    grant = (
+        b'{"ok":true,"data":{"holderId":"alpha","term":1,"isLeader":true,"operation":"acquire",'
+        b'"renewedAt":0,"leaseExpiresAt":0,"expiresIn":30}}'
+    )
+    holder = Holder("alpha", "1")
+    with somebody_else(200, "application/json", grant, tls=tmp_path) as port:
+        async with HTTPLeaseStore(f"https://localhost:{port}", TOKEN) as store:
+            with pytest.raises(ControlAPIError, match=r"cannot be reached: .*certificate verify failed"):
+                await store.acquire("conductor", holder, 30.0)
+        trusting = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
+        async with HTTPLeaseStore(f"https://localhost:{port}", TOKEN, ssl_context=trusting) as store:
+            assert (await store.acquire("conductor", holder, 30.0)).term == 1
+        async with HTTPLeaseStore(f"https://127.0.0.1:{port}", TOKEN, ssl_context=trusting) as store:
+            with pytest.raises(ControlAPIError, match="IP address mismatch"):
+                await store.acquire("conductor", holder, 30.0)
