@@ -6,6 +6,9 @@ The thorough way:
 
 from hypothesis import HealthCheck, settings
 
+from .real_servers.etcd import etcd_server, etcd_url  # noqa: F401 - fixtures
+from .real_servers.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
+
 # Whether a machine is slow says nothing of a test: no deadlines.
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(

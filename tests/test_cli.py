@@ -170,7 +170,7 @@ async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
         (["app:makes_trouble"], "APP 'app:makes_trouble' failed while it was loaded: SystemExit: 3"),
         (["app:yields_nothing"], "APP must yield (jobs, resources) with a TimedJobs, not None."),
         (["broken:jobs"], "APP 'broken:jobs' failed while it was loaded: ZeroDivisionError: division by zero"),
-        (["app:jobs", "--store", "mysql://x"], "must be `sqlite:///PATH` or `memory:`, in one line, not 'mysql://x'."),
+        (["app:jobs", "--store", "mysql://x"], "`http://…` or `memory:`, in one line, not 'mysql://x'."),
         (["app:jobs", "--lease-renew-interval-ms", "20000"], "20 + 2 * 5 + 3 >= 30 seconds."),
         (["app:jobs", "--store", "sqlite:///app.py"], "is no SQLite database (file is not a database)."),
         (["app:jobs", "--logs-dir", "app.py"], "log_dir 'app.py/timed-jobs' cannot be written: Not a directory."),

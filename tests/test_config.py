@@ -21,7 +21,7 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "<path>": [("some where/else", "some where/else"), ("/", "/")],
     "<role>": [("primary", "primary"), ("standby", "standby")],
     "http": [("https://control.example:8443/base", "https://control.example:8443/base")],
-    "store": [("sqlite:///x.db", "sqlite:///x.db"), ("memory:", "memory:")],
+    "store": [(url, url) for url in ("sqlite:///x.db", "memory:", "postgresql://u:p@h/d", "https://h", "etcds://h")],
 }
 BAD: dict[str, list[str]] = {
     "<integer>": ["1.5", "x", "", "1e3", "٣", "9" * 13, "0x10", "+1"],
@@ -36,8 +36,9 @@ BAD: dict[str, list[str]] = {
         "http://x:port",
         "http://[::1",
         "http://user:secret@x",
+        "http://user@x?secret",
     ],
-    "store": ["sqlite://x.db", "sqlite:///", "mysql://x", "memory:x", "memory"],
+    "store": ["sqlite://x.db", "sqlite:///", "mysql://x", "memory:x", "memory", "redis:x", "http:", "my://secret@x"],
 }
 
 

@@ -172,7 +172,7 @@ async def test_leadership_can_be_waited_for_and_read(autojump_clock: MockClock, 
     [
         ("jobs", 5, "jobs must be a TimedJobs, not 5"),
         ("store", object, "store must have acquire and release"),
-        ("lease_name", " ", "lease_name must be a non-empty text that UTF-8 can hold, not ' '"),
+        ("lease_name", " ", "lease_name must be a non-empty text that UTF-8 can hold, without NUL, not ' '"),
         ("journal", 5, "journal must have add and flush, not 5"),
         ("on_overrun", "kill", "on_overrun must be 'report' or 'exit', not 'kill'"),
         ("journal_sync", "always", "journal_sync must be None or 'tick', not 'always'"),

@@ -235,9 +235,10 @@ def test_a_node_is_this_process_and_a_primary_by_default() -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"node_id": "  "}, "node node_id must be a non-empty text that UTF-8 can hold, not '  '."),
-        ({"host": ""}, "node host must be a non-empty text that UTF-8 can hold, not ''."),
-        ({"node_id": 5}, "node node_id must be a non-empty text that UTF-8 can hold, not 5."),
+        ({"node_id": "  "}, "node node_id must be a non-empty text that UTF-8 can hold, without NUL, not '  '."),
+        ({"host": ""}, "node host must be a non-empty text that UTF-8 can hold, without NUL, not ''."),
+        ({"node_id": "a\0b"}, "node node_id must be a non-empty text that UTF-8 can hold, without NUL, not 'a\\x00b'."),
+        ({"node_id": 5}, "node node_id must be a non-empty text that UTF-8 can hold, without NUL, not 5."),
         ({"role": "boss"}, "node role must be 'primary' or 'standby', not 'boss'."),
         ({"priority": 1.5}, "node priority must be an integer of 64 bits at most, not 1.5."),
         ({"priority": True}, "node priority must be an integer of 64 bits at most, not True."),

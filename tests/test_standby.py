@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, Holder, Term
+from conductor_jobs import Conductor, Holder, Node, Term
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
 from .support import RENEW_INTERVAL, TTL, NodeStore, WatchingNodeStore, make_conductor, make_jobs, noop
@@ -222,4 +222,38 @@ async def test_standbys_whose_watches_break_at_one_moment_look_apart(
     await start_standby(nursery, store)
     broken_at = trio.current_time() + 2
     assert await next_campaign(store) == pytest.approx(broken_at + 0.65 + 0.2 * share)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kind", [NodeStore, WatchingNodeStore])
+@pytest.mark.parametrize("luck", range(10))
+async def test_when_a_lease_expires_the_primary_wins_though_standbys_look_too(
+    kind: type[NodeStore], luck: int, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    random.seed(luck)
+    memory = MemoryLeaseStore()
+    await memory.acquire("conductor", Holder("dead", "1"), TTL)
+    conductors = {}
+    for node in (Node("standby-1", role="standby"), Node("primary"), Node("standby-2", role="standby")):
+        conductors[node.node_id], _ = make_conductor(make_jobs(noop), kind(memory), node=node)
+    for conductor in conductors.values():
+        await nursery.start(conductor.run)
+        await trio.sleep(random.uniform(0, RENEW_INTERVAL))
+    with trio.fail_after(TTL + 1):
+        term = await conductors["primary"].wait_leader()
+    assert (term.number, term.holder.node_id) == (2, "primary")
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kind", [NodeStore, WatchingNodeStore])
+async def test_without_a_primary_a_standby_leads_within_a_second_of_the_expiry(
+    kind: type[NodeStore], autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    memory = MemoryLeaseStore()
+    start = trio.current_time()
+    await memory.acquire("conductor", Holder("dead", "1"), TTL)
+    conductor, _ = make_conductor(make_jobs(noop), kind(memory), node=Node("standby", role="standby"))
+    await nursery.start(conductor.run)
+    await conductor.wait_leader()
+    assert start + TTL + 0.5 <= trio.current_time() <= start + TTL + 1
     nursery.cancel_scope.cancel()

@@ -14,7 +14,8 @@ above it:
                             entries; the format of a line; writing files, reading them back; how the engine writes
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
-    stores/                 memory, sqlite: each imported only by whoever uses it, none by the engine
+    stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,
+                            none by the engine
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
@@ -32,8 +33,9 @@ above it:
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
-    printing, terminal, verify_report, cli_verify, cli
-                            the command, and how it prints journals and verdicts
+    control_api/            a lease store served over HTTP, with an extra
+    printing, terminal, verify_report, cli_settings, cli_verify, cli_nodes, cli_control_api, cli
+                            the command, and how it prints journals, verdicts and nodes
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

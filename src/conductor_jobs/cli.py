@@ -5,15 +5,17 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import trio
-from click.shell_completion import CompletionItem
 
 from ._version import __version__
 from .apps import App, BadApp, load_app, opened
+from .cli_control_api import control_api_command
+from .cli_nodes import nodes_command
+from .cli_settings import complete_files, settings_as_flags
 from .cli_verify import verify_command
 from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
@@ -26,6 +28,7 @@ from .runners import TimedJobs
 from .runtime import Runtime
 from .signals import EXIT_CANCELLED
 from .stderr import tell
+from .stores.urls import shown_url
 from .terminal import person_line
 from .verify import BadJournal
 from .watchdog import EXIT_OVERRUN
@@ -33,8 +36,6 @@ from .watchdog import EXIT_OVERRUN
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-
-F = Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,52 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _exit_code(sole_exception(error))
 
 
-def _files(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
-    return [CompletionItem(text, type="file")]
-
-
-def _roles(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
-    return [CompletionItem(role) for role in ("primary", "standby") if role.startswith(text)]
-
-
-_COMPLETE = {"<path>": _files, "<role>": _roles}
-
-
-def _refuse_flag(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    # An empty shell variable would make of the next flag, the token's perhaps, a value that is printed.
-    if value is not None and value.startswith("--"):
-        raise click.UsageError(f"Option {parameter.opts[0]!r} requires an argument.", context)
-    return value
-
-
-def _settings_as_flags(function: F) -> F:
-    # Every flag is taken as a text: its rule is applied with all the others', so that all that is wrong is said.
-    for setting in reversed(SETTINGS):
-        shown = f"{setting.help}  [{setting.variable}; {setting.default_words}]" if setting.variable else (
-            f"{setting.help}  [{setting.default_words}]"
-        )  # fmt: skip
-        function = click.option(
-            setting.flag,
-            setting.name,
-            metavar=setting.rule.metavar,
-            help=shown,
-            callback=_refuse_flag,
-            shell_complete=_COMPLETE.get(setting.rule.metavar),
-        )(function)
-    return function
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, message="conductor-jobs %(version)s")
 def _command() -> None:
     """Run timed jobs on one leader at a time."""
 
 
+_command.add_command(nodes_command)
 _command.add_command(verify_command)
+_command.add_command(control_api_command)
 
 
 @_command.command("start")
-@click.argument("app", required=False, metavar="[APP]", shell_complete=_files)
+@click.argument("app", required=False, metavar="[APP]", shell_complete=complete_files)
 @click.option("--run-once", is_flag=True, help="learn who leads, have one tick, stop")
 @click.option(
     "--exit-on-overrun",
@@ -104,7 +72,7 @@ _command.add_command(verify_command)
     help=f"end at once, with exit code {EXIT_OVERRUN}, when a job is still at work after its lease has run out",
 )
 @click.option("--quiet", is_flag=True, help="do not print the journal")
-@_settings_as_flags
+@settings_as_flags()
 def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, **flags: str | None) -> int:
     """Run the jobs of APP until SIGTERM or SIGINT, which drains; a second signal cancels.
 
@@ -139,9 +107,9 @@ def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, 
 
 
 @_command.command("config")
-@click.argument("app", required=False, metavar="[APP]", shell_complete=_files)
+@click.argument("app", required=False, metavar="[APP]", shell_complete=complete_files)
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
-@_settings_as_flags
+@settings_as_flags()
 def _config(app: str | None, as_json: bool, **flags: str | None) -> int:
     """Print the settings that `start` with the same arguments would have.
 
@@ -167,7 +135,7 @@ def _help(context: click.Context) -> int:
     parent = context.parent
     assert parent is not None
     click.echo(_command.get_help(parent))
-    for command in (_start, _config, verify_command):
+    for command in (_start, _config, nodes_command, verify_command, control_api_command):
         click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
     click.echo("\nVariables (a flag beats its variable):")
     for setting in SETTINGS:
@@ -199,12 +167,19 @@ async def _jobs_config(app: App) -> Any:
 
 
 def _introduce(config: Config, conductor: Conductor, store: LeaseStore) -> None:
-    node, path = conductor.status().node, getattr(store, "path", None)
-    among = "this process alone" if path is None else f"one leader among the processes that open {path}"
+    node = conductor.status().node
     who = f"node {node.node_id} on {node.host} ({node.role})"
-    _say(f"{who}; store {config.store_url}: {among}; journal in {config.log_dir}")
-    if config["public_api_base"] is not None:
-        _say("the public API base is noted, but this version elects through the store alone")
+    _say(f"{who}; store {shown_url(config.store_url)}: {_among(config, store)}; journal in {config.log_dir}")
+    if config["public_api_base"] not in (None, config.store_url):
+        why = "without a shared token" if config["store"] is None else "beside --store"
+        _say(f"warning: the public API base is not used {why}")
+
+
+def _among(config: Config, store: LeaseStore) -> str:
+    path = getattr(store, "path", None)
+    if path is not None:
+        return f"one leader among the processes that open {path}"
+    return "this process alone" if config.store_url == "memory:" else "one leader among the processes that use it"
 
 
 def _printer() -> JournalPrinter | None:

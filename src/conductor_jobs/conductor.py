@@ -75,7 +75,9 @@ class Conductor:
             journal,
             TypeError,
         )
-        _require(is_name(lease_name), "lease_name must be a non-empty text that UTF-8 can hold", lease_name)
+        _require(
+            is_name(lease_name), "lease_name must be a non-empty text that UTF-8 can hold, without NUL", lease_name
+        )
         _require(node is None or isinstance(node, Node), "node must be a Node", node, TypeError)
         _require(timing is None or isinstance(timing, LeaseTiming), "timing must be a LeaseTiming", timing, TypeError)
         _require(log_dir is None or _is_path(log_dir), "log_dir must be the path of a folder", log_dir)

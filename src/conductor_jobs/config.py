@@ -10,8 +10,11 @@ from typing import Any, Final, Literal, final
 
 import msgspec
 
+from .errors import Unusable
 from .lease import Node
 from .rules import HTTP_URL, INTEGER, LINE, NON_NEGATIVE, PATH, POSITIVE, ROLE, STORE_URL, Rule
+from .stores import open_store
+from .stores.urls import shown_url
 from .timing import LeaseTiming
 
 Source = Literal["flag", "variable", "code", "default"]
@@ -54,10 +57,12 @@ SETTINGS: Final = (
         otherwise="100 for a primary, 50 for a standby",
     ),
     Setting(
-        "public_api_base", "public API base", HTTP_URL, "where the control API is", "BAA_CONDUCTOR_PUBLIC_API_BASE"
+        "public_api_base", "public API base", HTTP_URL, "where the control API is; with a token it is the store",
+        "BAA_CONDUCTOR_PUBLIC_API_BASE",
     ),
     Setting(
-        "store", "store", STORE_URL, "where the lease is kept", otherwise="the file conductor.db in the state dir"
+        "store", "store", STORE_URL, "where the lease is kept",
+        otherwise="the public API base, or the file conductor.db in the state dir",
     ),
     Setting(
         "lease_renew_interval_ms", "lease renew interval", POSITIVE, "from one renewal to the next",
@@ -149,9 +154,10 @@ class Config:
 
     @property
     def store_url(self) -> str:
-        """The URL of the store: as given, or that of a file in the state dir."""
+        """The URL of the store: as given, or the control API's if there is a token, or that of a file."""
         given: str | None = self["store"]
-        return given or f"sqlite:///{Path(self['state_dir']) / 'conductor.db'}"
+        control_api: str | None = self["public_api_base"] if self["shared_token"] is not None else None
+        return given or control_api or f"sqlite:///{Path(self['state_dir']) / 'conductor.db'}"
 
     @property
     def log_dir(self) -> Path:
@@ -183,8 +189,8 @@ class Config:
             else:
                 values[setting.name] = self[setting.name]
         node = self.node
-        worked_out = {"node_id": node.node_id, "host": node.host, "priority": node.priority, "store": self.store_url}
-        return values | worked_out
+        worked_out = {"node_id": node.node_id, "host": node.host, "priority": node.priority}
+        return values | worked_out | {"store": shown_url(self.store_url)}
 
 
 def read_config(flags: Mapping[str, str | None], variables: Mapping[str, str]) -> Config:
@@ -202,6 +208,7 @@ def read_config(flags: Mapping[str, str | None], variables: Mapping[str, str]) -
         values[setting.name] = (value, source)
     config = Config(values)
     problems += _timing_problems(config, bad)
+    problems += _store_problems(config, bad)
     if problems:
         raise BadSettings(problems)
     return config
@@ -237,12 +244,24 @@ def _timing_problems(config: Config, bad: set[str]) -> list[str]:
     return []
 
 
+def _store_problems(config: Config, bad: set[str]) -> list[str]:
+    # Beyond its scheme each store has rules of its own for its URL, and packages that it needs.
+    if not bad.isdisjoint(("store", "shared_token", "public_api_base")):
+        return []
+    try:
+        open_store(config.store_url, token=config["shared_token"])
+    except (ValueError, Unusable) as error:
+        setting = next(_BY_NAME[name] for name in ("store", "public_api_base", "state_dir") if config[name] is not None)
+        return [f"{_where(setting, config.source(setting.name))}: {error}"]
+    return []
+
+
 def _where(setting: Setting, source: Source) -> str:
     return setting.flag if source == "flag" else str(setting.variable)
 
 
 def _problem(setting: Setting, text: str, source: Source) -> str:
-    # A URL with a password in it is refused, and not shown.
-    hidden = setting.secret or (setting.rule.metavar == "<url>" and "@" in text)
+    # A URL that is refused may have a password in it anywhere.
+    hidden = setting.secret or (setting.rule.metavar == "<url>" and any(each in text for each in "@?#="))
     value = "" if hidden else f", not {text!r}"
     return f"{_where(setting, source)}: Conductor {setting.label} must be {setting.rule.words}{value}."

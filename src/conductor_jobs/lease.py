@@ -104,9 +104,9 @@ class ReleaseWatcher(Protocol):
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Return whether a value is a text that names something, and that every store can keep."""
+    """Return whether a value is a text that names something, and that every store can keep (no database has NUL)."""
     try:
-        return isinstance(value, str) and bool(str.strip(value)) and bool(str.encode(value))
+        return isinstance(value, str) and bool(str.strip(value)) and b"\0" not in str.encode(value)
     except UnicodeEncodeError:  # a lone surrogate, as of an undecodable file name
         return False
 
@@ -176,7 +176,7 @@ class Node:
 
 def _checked_name(field: str, value: object) -> str:
     if not is_name(value):
-        raise ValueError(f"node {field} must be a non-empty text that UTF-8 can hold, not {shown(value)}.")
+        raise ValueError(f"node {field} must be a non-empty text that UTF-8 can hold, without NUL, not {shown(value)}.")
     return str.strip(value)
 
 

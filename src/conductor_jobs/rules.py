@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .stores import open_store
+from .stores.urls import WORDS, kind_of
 
 # More digits than the milliseconds of thirty years have are no setting.
 _MOST_DIGITS: Final = 12
@@ -59,19 +59,16 @@ def _role(text: str) -> str | None:
 def _http_url(text: str) -> str | None:
     try:
         parts = urlsplit(text.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.password
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return None
     # urlsplit passes over newlines and tabs.
-    return text.strip() if usable and text.strip().isprintable() and " " not in text.strip() else None
+    plain = text.strip().isprintable() and not any(each in text.strip() for each in "@?# ")
+    return text.strip() if usable and plain else None
 
 
 def _store_url(text: str) -> str | None:
-    try:
-        open_store(text.strip())
-    except ValueError:
-        return None
-    return text.strip() if text.strip().isprintable() else None
+    return text.strip() if text.strip().isprintable() and kind_of(text.strip()) is not None else None
 
 
 POSITIVE: Final = Rule("<integer>", "a positive integer", _integer_from(1))
@@ -80,5 +77,5 @@ INTEGER: Final = Rule("<integer>", "an integer", _integer)
 LINE: Final = Rule("<text>", "a non-empty line of text", _line)
 PATH: Final = Rule("<path>", "a path in one line, any `~` being somebody's home", _path)
 ROLE: Final = Rule("<role>", "`primary` or `standby`", _role)
-HTTP_URL: Final = Rule("<url>", "an http or https URL without a password", _http_url)
-STORE_URL: Final = Rule("<url>", "`sqlite:///PATH` or `memory:`, in one line", _store_url)
+HTTP_URL: Final = Rule("<url>", "an http or https URL without credentials or query", _http_url)
+STORE_URL: Final = Rule("<url>", f"{WORDS}, in one line", _store_url)

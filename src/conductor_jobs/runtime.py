@@ -6,7 +6,7 @@ A signal while APP opens cancels the opening; a second signal cancels the work, 
 """
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import final
 
@@ -75,9 +75,7 @@ class Runtime:
         jobs, resources = await stack.enter_async_context(opened(self._app))
         self._app_opens = False
         jobs.configure(**config.jobs_changes())
-        store = open_store(config.store_url)
-        if isinstance(store, AbstractAsyncContextManager):
-            await stack.enter_async_context(store)
+        store = await stack.enter_async_context(open_store(config.store_url, token=config["shared_token"]))
         conductor = Conductor(
             jobs,
             store=store,

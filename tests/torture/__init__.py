@@ -1,6 +1,7 @@
-"""Real processes on one SQLite lease, killed, frozen and stopped at random, and the judge of what they leave behind.
+"""Real processes on one lease, killed, frozen and stopped at random, and the judge of what they leave behind.
 
-    python -m tests.torture [--rounds N] [--nodes 3] [--ttl 1.0] [--seed S] [--folder DIR] [--broken ENGINE]
+    python -m tests.torture [--rounds N | --leaders N] [--nodes 3] [--ttl 1.0] [--seed S] [--folder DIR]
+                            [--store URL | --server NAME] [--broken ENGINE]
 
 Each module imports only what stands above it:
 

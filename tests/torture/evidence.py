@@ -23,12 +23,14 @@ DeedKind = Literal["started", "kill", "restart", "freeze", "hiccup", "drain", "e
 
 @final
 class Setup(msgspec.Struct, frozen=True):
-    """What was asked for. `broken` names an engine that must be found out."""
+    """What was asked for. `broken` names an engine that must be found out. Without `store` there is a SQLite file."""
 
     seed: int
     nodes: int = 3
     ttl: float = 1.0
     broken: str | None = None
+    store: str | None = None
+    lease_name: str = "conductor"
 
     @property
     def drain_timeout(self) -> float:
@@ -61,7 +63,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.database = path / "conductor.db"
+        self.own_store = f"sqlite:///{path / 'conductor.db'}"
         self.journal = path / "journal"
         self.effects = path / "effects.jsonl"
         self._setup = path / "setup.json"

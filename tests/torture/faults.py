@@ -53,6 +53,16 @@ def plan(seed: int, rounds: int, nodes: int, ttl: float) -> list[Round]:
     return planned[:rounds]
 
 
+def plan_for_leaders(seed: int, times: int, ttl: float) -> list[Round]:
+    """Return rounds in which the leader is killed, and told to stop, so many times each, by turns."""
+    chance = random.Random(seed)
+    blows: list[Kind] = ["kill", "drain"] * times
+    return [
+        Round(ttl * chance.uniform(*_PAUSE), (Fault(kind, None, ttl * chance.uniform(*_LASTS[kind])),))
+        for kind in blows
+    ]
+
+
 def _fault(chance: random.Random, kind: Kind, nodes: int, ttl: float) -> Fault:
     node = None if chance.random() < _AT_THE_LEADER else chance.randrange(nodes)
     return Fault(kind, node, ttl * chance.uniform(*_LASTS[kind]))

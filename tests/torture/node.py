@@ -19,7 +19,7 @@ import trio
 
 from conductor_jobs import Conductor, LeaseLost, LeaseTiming, Node, Term, TickContext, TimedJobs
 from conductor_jobs.clocks import boot_time
-from conductor_jobs.stores.sqlite import SQLiteLeaseStore
+from conductor_jobs.stores import open_store
 from conductor_jobs.testing.effects import LoopTurns
 
 from .broken import break_engine
@@ -114,15 +114,16 @@ async def run(folder: Folder, life: str) -> None:
     turns = LoopTurns(boot_time)
     trio.lowlevel.add_instrument(turns)
     worker = Worker(setup, Hand(folder.effects, life), turns)
-    conductor = Conductor(
-        worker.jobs(),
-        store=SQLiteLeaseStore(folder.database),
-        node=Node(life.partition(".")[0], version=life),
-        timing=LeaseTiming(setup.ttl),
-        log_dir=folder.journal,
-        drain_timeout=setup.drain_timeout,
-    )
-    async with trio.open_nursery() as nursery:
+    async with open_store(setup.store or folder.own_store) as store, trio.open_nursery() as nursery:
+        conductor = Conductor(
+            worker.jobs(),
+            store=store,
+            lease_name=setup.lease_name,
+            node=Node(life.partition(".")[0], version=life),
+            timing=LeaseTiming(setup.ttl),
+            log_dir=folder.journal,
+            drain_timeout=setup.drain_timeout,
+        )
         await nursery.start(conductor.run_until_signalled)
         nursery.start_soon(conductor.run_while_leader, worker.serve)
         nursery.start_soon(worker.ask_to_work, conductor)

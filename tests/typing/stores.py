@@ -76,7 +76,7 @@ stores: list[LeaseStore] = [RemoteStore(), MemoryLeaseStore(), SQLiteLeaseStore(
 watchers: list[ReleaseWatcher] = [RemoteStore(), MemoryLeaseStore()]
 registries: list[NodeRegistry] = [RemoteStore(), MemoryLeaseStore(), SQLiteLeaseStore("conductor.db")]
 watcher: ReleaseWatcher = SQLiteLeaseStore("conductor.db")  # type: ignore[assignment]  # SQLite tells nobody
-assert_type(open_store("memory:"), LeaseStore)
+by_url: LeaseStore = open_store("https://control.example", token="token")
 LeaseGrant("node-1", 1, True, "release", 0.0, 0.0, 0.0)  # type: ignore[arg-type]  # acquire or renew
 
 
@@ -94,3 +94,5 @@ async def asks(store: LeaseStore, registry: NodeRegistry) -> None:
     async with MemoryLeaseStore() as memory, SQLiteLeaseStore("conductor.db") as sqlite:
         assert_type(memory, MemoryLeaseStore)
         assert_type(sqlite, SQLiteLeaseStore)
+    async with open_store("memory:") as opened:
+        assert_type(await opened.release("conductor", holder), bool)

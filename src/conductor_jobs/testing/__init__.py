@@ -4,6 +4,7 @@ For the tests of an application's jobs, as for our own; nothing of the engine im
 each part in use.
 """
 
+from .conformance import ConformanceError, exercise_lease_store
 from .effects import Effect, LoopTurns, judge_effects
 from .fakes import MemoryJournal, MockWallClock, threads_inline, tick_context
 from .faulty_store import HANG, LOST_ANSWER, FaultyLeaseStore, StoreFault
@@ -14,6 +15,7 @@ from .simulation import Simulation, simulate
 __all__ = [
     "HANG",
     "LOST_ANSWER",
+    "ConformanceError",
     "Effect",
     "Fault",
     "FaultyLeaseStore",
@@ -24,6 +26,7 @@ __all__ = [
     "Scenario",
     "Simulation",
     "StoreFault",
+    "exercise_lease_store",
     "judge_effects",
     "simulate",
     "threads_inline",

@@ -1,0 +1,12 @@
+"""The control API over HTTP: one lease store, for nodes that reach nothing but a URL.
+
+    asking        one bounded question to the store; how a lease stands
+    watches       whoever waits for a release, or the next term, is told, over any store
+    calls         what each route does with the store
+    exchange      one request: body or query, the call, the envelope of its answer
+    app           who may ask, and for what
+    connections   no more of them than can be served, and none that brings nothing
+    serving       listening; one server's life and its end
+
+Its client is `conductor_jobs.stores.http`; what they say to each other is in `conductor_jobs.stores.http_wire`.
+"""

@@ -1,0 +1,104 @@
+"""The ASGI application: who may ask, and for what. Nothing of what a client sends is logged."""
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Any, final
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from ..lease import LeaseStore
+from ..stores import http_wire as wire
+from .asking import Refused
+from .calls import Calls
+from .connections import Connection
+from .exchange import answer_to, refusal
+
+
+@final
+class ControlAPI:
+    """One store behind six routes. Whatever comes in is answered in the one envelope."""
+
+    def __init__(self, store: LeaseStore, token: str | None, nursery: trio.Nursery) -> None:
+        """`nursery` owns the tasks that watch the store. Without a token everybody on this machine may ask."""
+        calls = Calls(store, nursery)
+        self._token = None if token is None else token.encode()
+        self._routes = Starlette(
+            routes=[
+                _route("POST", "/v1/leader/acquire", wire.AcquireRequest, calls.acquire),
+                _route("POST", "/v1/leader/release", wire.ReleaseRequest, calls.release),
+                _route("GET", "/v1/leader", wire.LeaseQuery, calls.leader),
+                _route("GET", "/v1/leader/wait", wire.WaitQuery, calls.wait),
+                _route("POST", "/v1/controllers/heartbeat", wire.Heartbeat, calls.heartbeat),
+                _route("GET", "/v1/controllers", wire.LeaseQuery, calls.controllers),
+            ],
+            exception_handlers={HTTPException: _not_routed},
+        )
+        self._routes.router.redirect_slashes = False
+        #: Answers everybody who waits for a release, for the server is about to end.
+        self.stop: Callable[[], None] = calls.stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
+        if problem := self._why_not(Request(scope)):
+            await refusal(problem)(scope, receive, send)
+            return
+        connection = scope.get("state", {}).get("connection")
+        if isinstance(connection, Connection):
+            connection.approve()
+        await self._routes(scope, receive, send)
+
+    def _why_not(self, request: Request) -> Refused | None:
+        if not request.scope["http_version"].startswith("1"):
+            return Refused(505, "http_version", "this server speaks HTTP/1.1.")
+        if self._token is None:
+            # A page in a browser on this machine must not get here by a name of its own (DNS rebinding).
+            if not _is_loopback(request.headers.get("host", "")):
+                return Refused(403, "forbidden", "without a token, Host must be localhost or a loopback address.")
+        elif not _bears(request.headers.getlist("authorization"), self._token):
+            return Refused(401, "unauthorized", "the bearer token is missing, or is not this server's.")
+        return None
+
+
+def _route(
+    method: str, path: str, what: type[msgspec.Struct], call: Callable[[Any], Awaitable[msgspec.Struct]]
+) -> Route:
+    async def endpoint(request: Request) -> Response:
+        return await answer_to(request, what, call)
+
+    return Route(path, endpoint, methods=[method])
+
+
+def _not_routed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        response = refusal(Refused(405, "method_not_allowed", "this route has another method, see Allow."))
+        response.headers.update(error.headers or {})
+        return response
+    return refusal(Refused(404, "not_found", "the control API has no such route."))
+
+
+def _bears(authorizations: list[str], token: bytes) -> bool:
+    scheme, _, credentials = (authorizations[0] if len(authorizations) == 1 else "").partition(" ")
+    # Compared in constant time; Starlette reads headers as latin-1, whatever they are.
+    same = hmac.compare_digest(credentials.strip(" ").encode("latin-1"), token)
+    return same and scheme.lower() == "bearer"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

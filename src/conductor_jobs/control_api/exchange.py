@@ -1,0 +1,112 @@
+"""One request: what it asks, the call for as long as somebody waits for its answer, and the envelope."""
+
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, final
+
+import msgspec
+import trio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..stderr import tell
+from ..stores import http_wire as wire
+from .asking import Refused
+
+Asked = TypeVar("Asked", bound=msgspec.Struct)
+T = TypeVar("T")
+
+LARGEST_BODY: Final = 64 * 2**10
+BODY_TIMEOUT: Final = 10.0
+
+
+@final
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def answer_to(
+    request: Request, what: type[Asked], call: Callable[[Asked], Awaitable[msgspec.Struct]]
+) -> Response:
+    """Decode a request, make the call, and return its answer, or what is wrong in the same envelope.
+
+    A client that goes away cancels the call.
+    """
+    try:
+        asked = _query(request, what) if request.method in ("GET", "HEAD") else await _body(request, what)
+        data = await _while_there(request, lambda: call(asked))
+    except Refused as error:
+        return refusal(error)
+    except wire.BadRequest as error:
+        return refusal(Refused(400, "bad_request", str(error)))
+    except ClientGone:
+        return Response()
+    except Exception as error:  # noqa: BLE001 - a fault of ours is told of here, and not to whoever asks
+        tell(f"conductor-jobs: control API: {''.join(traceback.format_exception(error))}")
+        return refusal(Refused(500, "internal", "the server has a fault, see its output."))
+    return _response(200, wire.Answer(True, msgspec.Raw(msgspec.json.encode(data))))
+
+
+def refusal(error: Refused) -> Response:
+    """Return an error's envelope. It ends the connection, so that nobody is refused for long."""
+    response = _response(error.status, wire.Answer(False, error=error.code, message=str(error)))
+    response.headers["connection"] = "close"
+    if error.status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _response(status: int, answer: wire.Answer) -> Response:
+    return Response(msgspec.json.encode(answer), status, {"cache-control": "no-store"}, media_type="application/json")
+
+
+def _query(request: Request, what: type[Asked]) -> Asked:
+    return wire.converted_query(request.query_params.multi_items(), what)
+
+
+async def _body(request: Request, what: type[Asked]) -> Asked:
+    # A page in a browser may send other types to any host, without being asked (CSRF).
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "unsupported_media_type", "the content-type must be application/json.")
+    if request.query_params:
+        raise wire.BadRequest("what is asked belongs into the body, not into the URL.")
+    with trio.move_on_after(BODY_TIMEOUT):
+        return wire.decoded_body(await _whole_body(request), what)
+    raise Refused(408, "too_slow", f"the body must arrive within {BODY_TIMEOUT:g} s.")
+
+
+async def _whole_body(request: Request) -> bytes:
+    body = bytearray()
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > LARGEST_BODY:
+            raise Refused(413, "too_large", f"the body must be at most {LARGEST_BODY} bytes.")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _while_there(request: Request, call: Callable[[], Awaitable[T]]) -> T:
+    # The answers are parted from the nursery, which would wrap an error in a group.
+    answers: list[T] = []
+    problem: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_until_gone, request, nursery.cancel_scope)
+        try:
+            answers.append(await call())
+        except Exception as error:  # noqa: BLE001 - raised below
+            problem = error
+        nursery.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
+    if not answers:
+        raise ClientGone
+    return answers[0]
+
+
+async def _until_gone(request: Request, call: trio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    call.cancel()

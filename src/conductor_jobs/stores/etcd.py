@@ -1,0 +1,239 @@
+"""A lease store in etcd v3, spoken to by its JSON gateway.
+
+What is decided here is written in one transaction that compares what the decision was made from, and is made again if
+that has changed meanwhile. A lease has two keys: its record, which stays for ever so that terms rise for ever, and
+a sign of life that an etcd lease keeps. Etcd deletes the sign of life when the etcd lease has run out, as one more
+write in the order of all writes: so everybody agrees on when the lease expired, and no node's clock has a say.
+
+**A renewal** first keeps the etcd lease alive, and then, in one transaction, sees that the record is still ours and
+that the sign of life still lives by that etcd lease. The answer is true of the instant of the transaction: what the
+keep-alive has begun cannot have ended before, since the lease is still there. In the other order a lease might be
+kept alive that nobody has any more. A keep-alive is no write, though: a leader of etcd's that has been deposed
+without having noticed answers it too, and it counts for nothing. Only in one and the same Raft term are keep-alive
+and transaction the same leader's, so renewals compare the two, and ask again should they differ.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Self, final
+
+import msgspec
+import trio
+
+from .. import records
+from ..errors import Unusable
+from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, Operation
+from ..records import LeaseRecord
+from . import etcd_keys
+from .etcd_address import EtcdAddress
+from .etcd_api import EtcdLease, Event, get, put, unchanged_since
+from .etcd_expiry import ExpiryEstimates
+from .etcd_gateway import EtcdError, EtcdGateway
+from .etcd_keys import LeaseKeys, Seen, StoredNode, StoredRecord, format_steps
+
+# Etcd makes no shorter ones, by its default election timeout of a second.
+SHORTEST_TTL: Final = 2.0
+_REVOKE_SECONDS: Final = 0.5
+_REWATCH_PAUSE: Final = 0.1
+_NOBODY: Final = Holder("", "")
+
+
+@final
+class EtcdLeaseStore:
+    """Leases in an etcd cluster, for the processes of many machines.
+
+    May be entered, `async with EtcdLeaseStore(url) as store`, which closes its connections at the end; they are
+    opened by the first call either way.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Remember where the cluster is; nothing is opened yet.
+
+        `url` is `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/PREFIX]`, or `etcds://` with TLS, then perhaps
+        with `?ca=FILE&cert=FILE&key=FILE`. The port is 2379, and the prefix of all keys `conductor-jobs`, if left
+        out. Raises ValueError naming what is wrong with it, which never shows the password.
+        """
+        self._address = EtcdAddress.parsed(url)
+        self._gateway = EtcdGateway(self._address)
+        self._prefix = self._address.prefix
+        # By the name of a lease: what was last seen of it, where watches go on from; and what was last granted here,
+        # whose renewals need not look first.
+        self._seen: dict[str, Seen] = {}
+        self._held: dict[str, Seen] = {}
+        self._expiries = ExpiryEstimates(self._gateway)
+        self._format_revision = 0
+
+    def __repr__(self) -> str:
+        return f"EtcdLeaseStore({str(self._address)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both keep their leases in one place."""
+        return isinstance(other, EtcdLeaseStore) and self._place == other._place
+
+    def __hash__(self) -> int:
+        return hash(self._place)
+
+    @property
+    def _place(self) -> tuple[frozenset[str], str]:
+        return frozenset(self._address.members), self._prefix
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._gateway.aclose()
+
+    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+        """See `LeaseStore.acquire`. Cancelling gives the call up, with its connection; it may still be carried out.
+
+        Raises Unusable for a `ttl` below 2 seconds; fractions of a second are rounded up by etcd. The times of the
+        answer that are for display are by this machine's clock, since etcd tells none.
+        """
+        if ttl < SHORTEST_TTL:
+            raise Unusable(
+                f"ttl must be at least {SHORTEST_TTL:g} seconds with a lease store in etcd, not {ttl:g}: "
+                "etcd grants no shorter leases."
+            )
+        keys = LeaseKeys(self._prefix, lease_name, holder)
+        seen = self._held_by(lease_name, holder, term) or await self._look(keys)
+        while (changed := _decided(lease_name, seen, holder, ttl, term)) is not None:
+            confirmed = await self._confirmed(keys, seen, changed)
+            if confirmed is not None:
+                return _answer(confirmed, term, is_leader=True)
+            seen = await self._look(keys)
+        stands = seen.lease_record(await self._expiries.expires_in(lease_name, seen))
+        return _answer(stands, term, is_leader=False)
+
+    async def release(self, lease_name: str, holder: Holder) -> bool:
+        """See `LeaseStore.release`. Cancelling gives the call up, with its connection; it may still be carried out."""
+        keys = LeaseKeys(self._prefix, lease_name, holder)
+        while not (seen := await self._look(keys)).barred:
+            lease_record = seen.lease_record(1.0)
+            held = records.was_held(lease_record, holder, 0.0)
+            steps = [put(keys.barred, b""), *format_steps(keys.format, seen.format_revision)]
+            if seen.record is not None and records.release(lease_record, holder) is not None:
+                steps += keys.writing(msgspec.structs.replace(seen.record, released=True), alive_by=0)
+            if (await self._gateway.transact(when=keys.unchanged(seen), then=steps)).succeeded:
+                await self._revoke(seen.etcd_lease if held else 0)
+                return held
+        return False
+
+    async def wait_released(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only.
+
+        It watches from the very write on that comes after what was last seen of the lease: nothing is missed.
+        Raises EtcdError when the watch breaks off.
+        """
+        await self._wait(lease_name, lambda record: record.term > term or (record.term == term and record.released))
+
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_begun`, and `wait_released` here. Cancelling stops the waiting only."""
+        await self._wait(lease_name, lambda record: record.term >= term)
+
+    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+        """See `NodeRegistry.heartbeat`. `last_seen_at` is by this machine's clock, since etcd tells no time."""
+        described = (node.node_id, node.host, node.role, node.priority, node.version)
+        stored = StoredNode(*described, incarnation, state, time.time())
+        key = etcd_keys.format_key(self._prefix)
+        put_node = put(etcd_keys.node_key(self._prefix, lease_name, node.node_id), msgspec.json.encode(stored))
+        while not (
+            await self._gateway.transact(
+                when=[unchanged_since(key, self._format_revision)],
+                then=[put_node, *format_steps(key, self._format_revision)],
+            )
+        ).succeeded:
+            found = (await self._gateway.transact(then=[get(key)])).found()
+            self._format_revision = etcd_keys.checked_format(found[0] if found else None)
+
+    async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
+        """See `NodeRegistry.nodes`."""
+        answer = await self._gateway.transact(then=[get(*etcd_keys.node_range(self._prefix, lease_name))])
+        return sorted(map(etcd_keys.decoded_node, answer.found()), key=lambda seen: seen.node.node_id)
+
+    async def _wait(self, lease_name: str, is_over: Callable[[StoredRecord], bool]) -> None:
+        keys = LeaseKeys(self._prefix, lease_name, _NOBODY)
+
+        def enough(event: Event) -> bool:
+            self._take_note(keys, event)
+            return has_come()
+
+        def has_come() -> bool:
+            record = self._seen[lease_name].record
+            return record is not None and is_over(record)
+
+        seen = self._seen.get(lease_name) or await self._look(keys)
+        while not has_come():
+            await self._gateway.watch(*keys.range, seen.at + 1, enough)
+            if not has_come():  # it was the server that ended the watch
+                await trio.sleep(_REWATCH_PAUSE)
+                seen = await self._look(keys)
+
+    def _take_note(self, keys: LeaseKeys, event: Event) -> None:
+        seen, kv = self._seen[keys.lease_name], event.kv
+        if event.type != "PUT" or kv.mod_revision < seen.at:
+            return  # known since, by a look or another watch
+        if kv.key == keys.record:
+            record = etcd_keys.decoded_record(kv)
+            self._seen[keys.lease_name] = msgspec.structs.replace(seen, record=record, at=kv.mod_revision)
+        elif seen.record is not None:
+            self._expiries.heard_of(keys.lease_name, kv.mod_revision, seen.record.granted)
+
+    async def _look(self, keys: LeaseKeys) -> Seen:
+        seen = keys.seen(await self._gateway.transact(then=keys.reading()))
+        self._seen[keys.lease_name] = seen
+        return seen
+
+    def _held_by(self, lease_name: str, holder: Holder, term: int | None) -> Seen | None:
+        held = self._held.get(lease_name)
+        ours = held is not None and held.record is not None and (held.record.holder, held.record.term) == (holder, term)
+        return held if ours else None
+
+    async def _confirmed(self, keys: LeaseKeys, seen: Seen, changed: LeaseRecord) -> LeaseRecord | None:
+        """Write a decision down, and return it as it came about.
+
+        Returns None if somebody was faster, or if a keep-alive counts for nothing: then it is to be made again.
+        """
+        etcd_lease = await self._etcd_lease(seen, changed)
+        record = None if etcd_lease.number == seen.etcd_lease else _stored(changed, etcd_lease.seconds)
+        written = await self._gateway.transact(
+            when=keys.unchanged(seen),
+            then=[*format_steps(keys.format, seen.format_revision), *keys.writing(record, alive_by=etcd_lease.number)],
+        )
+        if not written.succeeded or not etcd_lease.counts_in(written.header.raft_term):
+            return None
+        revision = written.header.revision
+        self._held[keys.lease_name] = seen.after(revision, record, etcd_lease.number)
+        self._expiries.heard_of(keys.lease_name, revision, etcd_lease.seconds)
+        return msgspec.structs.replace(changed, expires_at=min(changed.ttl, etcd_lease.seconds))
+
+    async def _etcd_lease(self, seen: Seen, changed: LeaseRecord) -> EtcdLease:
+        # A new one for every term, and for a renewal that asks for another ttl than before.
+        before = seen.lease_record(changed.expires_at)
+        if before == changed:
+            return await self._gateway.keep_alive(seen.etcd_lease)
+        return await self._gateway.grant(math.ceil(changed.ttl))
+
+    async def _revoke(self, etcd_lease: int) -> None:
+        # Nothing lives by it any more, and it ends by itself: only tidier.
+        if etcd_lease:
+            with suppress(EtcdError), trio.move_on_after(_REVOKE_SECONDS):
+                await self._gateway.revoke(etcd_lease)
+
+
+def _decided(lease_name: str, seen: Seen, holder: Holder, ttl: float, term: int | None) -> LeaseRecord | None:
+    changed = records.acquire(seen.lease_record(ttl), holder, ttl, term, 0.0, barred=seen.barred)
+    if changed is not None and changed.term == TERM_LIMIT:
+        raise Unusable(f"etcd lease {lease_name!r} has no number left for its next term.")
+    return changed
+
+
+def _answer(record: LeaseRecord | None, term: int | None, *, is_leader: bool) -> LeaseGrant:
+    operation: Operation = "acquire" if term is None else "renew"
+    return records.answer(record, is_leader=is_leader, operation=operation, now=0.0, unix_now=time.time())
+
+
+def _stored(record: LeaseRecord, granted: int) -> StoredRecord:
+    holder = record.holder
+    return StoredRecord(holder.node_id, holder.incarnation, record.term, record.ttl, granted, released=False)

@@ -1,0 +1,283 @@
+"""What client and server of the control API say to each other: JSON, its fields in camelCase.
+
+Decoding is strict where it protects a lease: a request with a field that is unknown, missing, of another type or
+against its rule is refused, naming field, value and rule. Whoever reads an answer passes over fields that it does not
+know, so that a newer server may say more.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar, final, get_args
+
+import msgspec
+
+from ..failures import shown
+from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, Operation, Role, is_name
+
+T = TypeVar("T", bound=msgspec.Struct)
+Event = Literal["released", "begun"]
+
+LONGEST_NAME: Final = 1000
+LONGEST_TTL: Final = 7 * 86_400.0
+#: How long one question of `GET /v1/leader/wait` may stay open, in seconds.
+LONGEST_WAIT: Final = 30.0
+_LONGEST_SHOWN: Final = 80
+
+
+class BadRequest(ValueError):
+    """A request that breaks a rule; the text names the field, its value and the rule."""
+
+
+@final
+class AcquireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """`POST /v1/leader/acquire`: renew exactly `term`, or, without one, campaign. `ttl` is in seconds."""
+
+    lease_name: str
+    controller_id: str
+    incarnation: str
+    ttl: float
+    term: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_names(self, "lease_name", "controller_id", "incarnation")
+        ttl_holds = math.isfinite(self.ttl) and 0 < self.ttl <= LONGEST_TTL
+        _check(ttl_holds, "ttl", self.ttl, f"a positive number of seconds, at most {LONGEST_TTL:g}")
+        term_holds = self.term is None or 0 <= self.term < TERM_LIMIT
+        _check(term_holds, "term", self.term, "null or an integer from 0 to 2**63 - 1")
+
+    @property
+    def holder(self) -> Holder:
+        """Who asks."""
+        return Holder(self.controller_id, self.incarnation)
+
+
+@final
+class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """`POST /v1/leader/release`: free what this incarnation holds, and bar it."""
+
+    lease_name: str
+    controller_id: str
+    incarnation: str
+
+    def __post_init__(self) -> None:
+        _check_names(self, "lease_name", "controller_id", "incarnation")
+
+    @property
+    def holder(self) -> Holder:
+        """Who asks."""
+        return Holder(self.controller_id, self.incarnation)
+
+
+@final
+class LeaseQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """`GET /v1/leader` and `GET /v1/controllers`: of which lease."""
+
+    lease_name: str
+
+    def __post_init__(self) -> None:
+        _check_names(self, "lease_name")
+
+
+@final
+class WaitQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """`GET /v1/leader/wait`: answer once `term` was released or has begun, or a later one has, or after `timeout`.
+
+    `timeout` is in seconds.
+    """
+
+    lease_name: str
+    term: int
+    event: Event = "released"
+    timeout: float = LONGEST_WAIT
+
+    def __post_init__(self) -> None:
+        _check_names(self, "lease_name")
+        _check(0 <= self.term < TERM_LIMIT, "term", self.term, "an integer from 0 to 2**63 - 1")
+        holds = math.isfinite(self.timeout) and 0 <= self.timeout <= LONGEST_WAIT
+        _check(holds, "timeout", self.timeout, f"a number of seconds from 0 to {LONGEST_WAIT:g}")
+
+
+@final
+class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """`POST /v1/controllers/heartbeat`: a node's sign of life."""
+
+    lease_name: str
+    controller_id: str
+    incarnation: str
+    host: str
+    role: Role
+    priority: int
+    version: str
+    state: NodeState
+
+    def __post_init__(self) -> None:
+        _check_names(self, "lease_name", "incarnation")
+        _check_words(self, "controller_id", "host", "version")
+        _check(-(2**63) <= self.priority < 2**63, "priority", self.priority, "an integer of 64 bits at most")
+
+    @property
+    def node(self) -> Node:
+        """The node that it tells of."""
+        return Node(self.controller_id, self.host, self.role, self.priority, self.version)
+
+
+@final
+class Grant(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to an acquire. Times are unix seconds of the store's clock; `expires_in`, in seconds, decides."""
+
+    holder_id: str | None
+    term: int
+    is_leader: bool
+    operation: Operation
+    renewed_at: float
+    lease_expires_at: float
+    expires_in: float
+
+    def as_lease_grant(self) -> LeaseGrant:
+        """Return it as stores say it."""
+        return LeaseGrant(**msgspec.structs.asdict(self))
+
+
+@final
+class Leader(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to `GET /v1/leader`: how the lease stands. `held` is whether anybody holds it now."""
+
+    lease_name: str
+    holder_id: str | None
+    term: int
+    held: bool
+    renewed_at: float
+    lease_expires_at: float
+    expires_in: float
+
+
+@final
+class Released(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to a release: whether an unexpired lease was freed."""
+
+    released: bool
+
+
+@final
+class Waited(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to a wait: False when nothing had happened in time, or the server stops."""
+
+    happened: bool
+
+
+@final
+class Controller(msgspec.Struct, frozen=True, rename="camel"):
+    """A node as its last heartbeat described it; `last_seen_at` in unix seconds of the store's clock."""
+
+    controller_id: str
+    incarnation: str
+    host: str
+    role: Role
+    priority: int
+    version: str
+    state: NodeState
+    last_seen_at: float
+
+    @classmethod
+    def of(cls, seen: NodeSeen) -> "Controller":
+        """Return it as it is sent."""
+        node = seen.node
+        return cls(
+            *(node.node_id, seen.incarnation, node.host, node.role, node.priority, node.version),
+            *(seen.state, seen.last_seen_at),
+        )
+
+    def as_node_seen(self) -> NodeSeen:
+        """Return it as stores say it."""
+        node = Node(self.controller_id, self.host, self.role, self.priority, self.version)
+        return NodeSeen(node, self.incarnation, self.state, self.last_seen_at)
+
+
+@final
+class Controllers(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to `GET /v1/controllers`."""
+
+    controllers: list[Controller]
+
+
+@final
+class Nothing(msgspec.Struct, frozen=True):
+    """The answer to a heartbeat."""
+
+
+@final
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The envelope: `{"ok": true, "data": {…}}`, or `{"ok": false, "error": "code", "message": "…"}`."""
+
+    ok: bool
+    data: msgspec.Raw = msgspec.Raw()
+    error: str | None = None
+    message: str | None = None
+
+
+def decoded_body(body: bytes, what: type[T]) -> T:
+    """Return the request that a body is. Raises BadRequest."""
+    try:
+        return msgspec.json.decode(body, type=what)
+    except msgspec.ValidationError as error:
+        raise BadRequest(_complaint(error, what, lambda: msgspec.json.decode(body))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the body must be one JSON object: {error}") from None
+
+
+def converted_query(parameters: list[tuple[str, str]], what: type[T]) -> T:
+    """Return the request that the parameters of a URL are. Raises BadRequest."""
+    given = dict(parameters)
+    if len(given) < len(parameters):
+        twice = next(name for name in given if [each for each, _ in parameters].count(name) > 1)
+        raise BadRequest(f"{_cut(twice)} must be given once.")
+    try:
+        return msgspec.convert(given, type=what, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(_complaint(error, what, lambda: given)) from None
+
+
+def _check(holds: bool, field: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{_camel(field)} must be {rule}, not {_cut(value)}.")
+
+
+def _check_names(request: object, *fields: str) -> None:
+    for field in fields:
+        value: str = getattr(request, field)
+        # Any text tells a lease or a life from another, also one of blanks.
+        holds = is_name(f"x{value}") and 1 <= len(value) <= LONGEST_NAME
+        _check(holds, field, value, f"a text of 1 to {LONGEST_NAME} characters without NUL")
+
+
+def _check_words(request: object, *fields: str) -> None:
+    _check_names(request, *fields)
+    for field in fields:
+        value: str = getattr(request, field)
+        _check(is_name(value), field, value, "a text that is not blank")
+
+
+def _camel(field: str) -> str:
+    first, *others = field.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def _cut(value: object) -> str:
+    text = shown(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _complaint(error: msgspec.ValidationError, what: type[msgspec.Struct], decode: Callable[[], Any]) -> str:
+    # msgspec names the field and most rules, and not the value.
+    rule, _, path = str(error).partition(" - at `$.")
+    field = re.match(r"\w+", path)
+    if field is None:
+        return rule if rule.endswith(".") else f"the request does not fit: {rule}."
+    if rule.startswith("Invalid enum value"):
+        kinds = {each.encode_name: each.type for each in msgspec.structs.fields(what)}
+        rule = f"must be one of {', '.join(map(repr, get_args(kinds[field[0]])))}"
+    try:
+        return f"{field[0]}: {rule}, not {_cut(decode()[field[0]])}."
+    except Exception:  # noqa: BLE001 - as of a value nested too deeply: then the rule alone is said
+        return f"{field[0]}: {rule}."

@@ -1,0 +1,131 @@
+"""What is kept in Redis, and the Lua scripts that decide there: each runs alone, so each is one transaction.
+
+Of a lease NAME there are, all in one hash slot:
+
+    conductor-jobs:{NAME}:lease     a hash: who holds it, which term, until when; never deleted, no ttl
+    conductor-jobs:{NAME}:barred    a set of the incarnations that were released, as JSON [node id, incarnation]
+    conductor-jobs:{NAME}:nodes     a hash of the nodes by id: unix seconds of the last heartbeat, then JSON
+    conductor-jobs:{NAME}:changes   a channel: a term, and `begun` or `released`
+
+The hash carries the version of all this, `schema`, and not the keys: two versions that do not know of each other's
+keys would both lead.
+
+Expiry is a moment by the server's clock in the hash, not a ttl of a key: a server that runs full may drop keys with a
+ttl first (maxmemory-policy volatile-*), which would end a lease early. An expiry further ahead than a whole ttl was set
+before the server's clock went back: it is taken for now + ttl.
+
+Numbers in Lua are doubles, exact up to 2**53: microseconds of this epoch are below that, terms are not and stay texts.
+"""
+
+import hashlib
+from typing import Final, final
+
+from ..lease import TERM_LIMIT
+
+SCHEMA: Final = 1
+PREFIX: Final = "conductor-jobs:"
+
+
+@final
+class Script:
+    """A Lua script and the name the server knows it by."""
+
+    def __init__(self, source: str) -> None:
+        self.source: bytes = source.encode()
+        self.sha: str = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+
+def key(lease_name: str, what: str) -> str:
+    """Return the key of one kind of data of a lease, or its channel."""
+    return f"{PREFIX}{{{lease_name}}}:{what}"
+
+
+# What acquire and release begin with. KEYS: lease, barred. ARGV: node id, incarnation, both as JSON, channel, ...
+# Both answer: verdict, now, and the record (nothing more where there is none). In `foreign` the field and its value
+# follow the verdict.
+_RECORD = f"""
+local lease, barred = KEYS[1], KEYS[2]
+local node_id, incarnation, me, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+
+local last_term = '{TERM_LIMIT - 1}'
+
+local fields = {{'schema', 'node_id', 'incarnation', 'term', 'ttl_us', 'expires_at_us', 'released'}}
+local values = redis.call('HMGET', lease, unpack(fields))
+local record = {{}}
+for i, field in ipairs(fields) do record[field] = values[i] end
+local known = redis.call('EXISTS', lease) == 1
+local is_barred = redis.call('SISMEMBER', barred, me) == 1
+
+if known then
+    local number = '^[1-9]%d*$'
+    local form = {{schema = '^{SCHEMA}$', term = number, ttl_us = number, expires_at_us = number, released = '^[01]$'}}
+    for _, field in ipairs(fields) do
+        if not record[field] or not string.match(record[field], form[field] or '') then
+            return {{'foreign', field, record[field] or ''}}
+        end
+    end
+    if #record.term > #last_term or #record.term == #last_term and record.term > last_term then
+        return {{'foreign', 'term', record.term}}
+    end
+    if record.expires_at_us - now > tonumber(record.ttl_us) then
+        record.expires_at_us = string.format('%.0f', now + record.ttl_us)
+        redis.call('HSET', lease, 'expires_at_us', record.expires_at_us)
+    end
+end
+
+local mine = record.node_id == node_id and record.incarnation == incarnation
+local held = known and record.released == '0' and now < tonumber(record.expires_at_us)
+
+local function answer(verdict)
+    local kept = known and redis.call('HMGET', lease, unpack(fields)) or {{}}
+    return {{verdict, string.format('%.0f', now), unpack(kept)}}
+end
+
+-- A user who may not publish, or a server without pub/sub, still has a lease: the channel only saves time.
+local function publish(what)
+    redis.pcall('PUBLISH', channel, redis.call('HGET', lease, 'term') .. ' ' .. what)
+end
+"""
+
+# ARGV further: ttl in microseconds, the term to renew or nothing for a campaign.
+ACQUIRE: Final = Script(
+    _RECORD
+    + f"""
+local ttl_us, term = ARGV[5], ARGV[6]
+local granted
+if term == '' then granted = not held or mine else granted = held and mine and record.term == term end
+if is_barred or not granted then return answer('refused') end
+
+if term == '' then
+    if record.term == last_term then return {{'foreign', 'term', record.term}} end
+    redis.call('HINCRBY', lease, 'term', 1)
+    redis.call('HSET', lease, 'schema', {SCHEMA}, 'node_id', node_id, 'incarnation', incarnation, 'released', 0)
+end
+redis.call('HSET', lease, 'ttl_us', ttl_us, 'expires_at_us', string.format('%.0f', now + ttl_us))
+if term == '' then publish('begun') end
+known = true
+return answer('granted')
+"""
+)
+
+RELEASE: Final = Script(
+    _RECORD
+    + """
+redis.call('SADD', barred, me)
+if known and mine and record.released == '0' then
+    redis.call('HSET', lease, 'released', 1)
+    publish('released')
+end
+return answer(mine and held and 'granted' or 'refused')
+"""
+)
+
+# KEYS: nodes. ARGV: node id, all that is known of the node as JSON.
+HEARTBEAT: Final = Script(
+    """
+local clock = redis.call('TIME')
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d.%06d ', clock[1], clock[2]) .. ARGV[2])
+"""
+)
