@@ -303,3 +303,16 @@ def test_lines_without_entries_wait_for_the_lock_that_entries_are_written_under(
         thread.join()
     files.close()
     assert [entry.stage for entry in read_journal(tmp_path)] == ["runner_started", "runner_completed"] * 2
+
+
+def test_lines_that_are_written_at_once_follow_what_was_added_in_the_file_of_their_day(tmp_path: Path) -> None:
+    files = JournalFiles(tmp_path, "node", "incarnation")
+    first, second = "2026-04-01", "2026-04-02"
+    files.write_lines(b"1\n", "batch", f"{first}T00:00:00.000Z")
+    files.add_lines(b"2\n", "batch", f"{first}T00:00:01.000Z")
+    files.write_lines(b"3\n", "batch", f"{first}T23:59:59.000Z")
+    files.write_lines(b"4\n", "batch", f"{second}T00:00:00.000Z")
+    assert (tmp_path / f"{first}.jsonl").read_bytes() == b"1\n2\n3\n"
+    assert (tmp_path / f"{second}.jsonl").read_bytes() == b"4\n"
+    files.close()
+    assert files.entries_lost == 0
