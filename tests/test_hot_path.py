@@ -1,17 +1,22 @@
 """The hot path says the same as the plain one, yields as often, and ends each runner in its own time."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from conductor_jobs import Conductor, JournalEntry, RunnerResult, TickContext, TimedJobs, read_journal
 from conductor_jobs.execution import YIELD_AFTER
+from conductor_jobs.failures import sole_exception
+from conductor_jobs.journal_files import JournalFiles
+from conductor_jobs.recorder import Recorder
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MemoryJournal, MockWallClock
 
-from .support import ListJournal, make_conductor, make_jobs
+from .support import TTL, ListJournal, clings_for, make_conductor, make_jobs, noop
 
 
 class Text(str):
@@ -38,7 +43,7 @@ def what_runners_do() -> TimedJobs:
     async def with_no_details(ctx: TickContext) -> RunnerResult:
         return RunnerResult("ok", {})
 
-    for number, run in enumerate([waits, logs, fails, of_another_type, with_no_details, waits]):
+    for number, run in enumerate([waits, logs, fails, of_another_type, waits, with_no_details]):
         jobs.register_runner(f'runner {number} "{run.__name__}" \ud800', run)
     return jobs
 
@@ -118,6 +123,73 @@ async def test_a_tick_whose_runners_all_fail_lets_others_run(mock_clock: MockClo
     nursery.cancel_scope.cancel()
 
 
+async def test_the_end_of_a_runner_stands_before_what_others_write_while_the_tick_yields(
+    mock_clock: MockClock, nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    async def takes_long(ctx: TickContext) -> None:
+        mock_clock.jump(YIELD_AFTER * 2)
+        nursery.start_soon(writes, ctx)
+
+    async def writes(ctx: TickContext) -> None:
+        ctx.log("meanwhile")
+
+    # Several, since the loop takes its tasks in any order.
+    jobs = TimedJobs(interval=3600.0)
+    for number in range(10):
+        jobs.register_runner(f"runner-{number}", takes_long)
+    conductor = Conductor(jobs, store=MemoryLeaseStore(), log_dir=tmp_path, autostart=False)
+    await nursery.start(conductor.run)
+    await conductor.run_tick()
+    for name in jobs.runner_names:
+        stages = [entry.stage for entry in read_journal(tmp_path) if entry.runner == name]
+        assert stages == ["runner_started", "runner_completed", "meanwhile"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_runner_that_has_ended_is_not_cancelled_with_the_tick_that_yields(
+    mock_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def takes_long(ctx: TickContext) -> None:
+        mock_clock.jump(TTL)
+
+    conductor, journal = make_conductor(make_jobs(takes_long, noop), autostart=False)
+    await nursery.start(conductor.run)
+    assert (await conductor.run_tick()).decision == "interrupted"
+    stages = journal.stages(of="takes_long")
+    assert stages == ["runner_started", "runner_completed"]
+    assert journal.one("tick_interrupted").details["successful_runner_count"] == 1
+    assert journal.stages(of="noop") == ["runner_skipped"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_tick_yields_once_a_millisecond_and_not_after_each_runner(
+    mock_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    turns = 0
+    seen: list[int] = []
+
+    async def takes_most_of_it(ctx: TickContext) -> None:
+        seen.append(turns)
+        mock_clock.jump(YIELD_AFTER * 0.6)
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    jobs = TimedJobs(interval=3600.0)
+    for number in range(10):
+        jobs.register_runner(f"runner-{number}", takes_most_of_it)
+    conductor, _ = make_conductor(jobs, autostart=False)
+    await nursery.start(conductor.run)
+    nursery.start_soon(turn)
+    await conductor.run_tick()
+    # After every second one, in whichever order the loop takes its tasks.
+    assert 3 <= seen[-1] - seen[0] <= 5
+    nursery.cancel_scope.cancel()
+
+
 async def test_each_runner_has_its_own_time(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     jobs = TimedJobs(interval=3600.0)
 
@@ -147,3 +219,100 @@ async def test_each_runner_has_its_own_time(autojump_clock: MockClock, nursery: 
         ("ends at last", 4000, None),
     ]
     nursery.cancel_scope.cancel()
+
+
+async def test_a_runner_that_clings_past_its_time_is_waited_for_and_the_watch_does_not_spin(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    jobs = TimedJobs(interval=3600.0)
+
+    async def ends_soon(ctx: TickContext) -> None:
+        await trio.sleep(1.0)
+
+    jobs.register_runner("ends soon", ends_soon, timeout=5.0)
+    # Its time is up after the moment for which the watch was set by the one before.
+    jobs.register_runner("clings", clings_for(20.0), timeout=10.0)
+    jobs.register_runner("ends soon again", ends_soon, timeout=5.0)
+    conductor, journal = make_conductor(jobs, autostart=False)
+    await nursery.start(conductor.run)
+    with trio.fail_after(60.0):
+        await conductor.run_tick()
+    failed = journal.one("runner_failed")
+    assert (failed.runner, failed.duration_ms, failed.error) == ("clings", 30_000, "timed out after 10 s")
+    assert [entry.duration_ms for entry in journal.all("runner_completed")] == [1000, 1000]
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_time_of_a_runner_that_failed_is_not_that_of_the_next(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    jobs = TimedJobs(interval=3600.0)
+
+    @jobs.runner("fails", timeout=5.0)
+    async def fails(ctx: TickContext) -> None:
+        raise RuntimeError("no")
+
+    @jobs.runner("has no limit")
+    async def has_no_limit(ctx: TickContext) -> None:
+        await trio.sleep(20.0)
+
+    conductor, journal = make_conductor(jobs, autostart=False)
+    await nursery.start(conductor.run)
+    await conductor.run_tick()
+    assert journal.one("runner_failed").runner == "fails"
+    assert journal.one("runner_completed").duration_ms == 20_000
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_interrupt_in_the_cleanup_of_a_runner_that_was_timed_out_goes_on(autojump_clock: MockClock) -> None:
+    jobs = TimedJobs(interval=3600.0)
+
+    @jobs.runner("interrupted", timeout=5.0)
+    async def interrupted(ctx: TickContext) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyboardInterrupt
+
+    conductor, journal = make_conductor(jobs, autostart=False)
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(conductor.run)
+            await conductor.run_tick()
+    assert type(sole_exception(raised.value)) is KeyboardInterrupt
+    assert journal.one("runner_cancelled").error is None
+    ended = journal.one("tick_interrupted")
+    assert (ended.result, ended.details["successful_runner_count"]) == ("cancelled", 0)
+
+
+def test_lines_without_entries_wait_for_the_lock_that_entries_are_written_under(tmp_path: Path) -> None:
+    recorder = Recorder(lambda: 0.0)
+    files = JournalFiles(tmp_path, "node", "incarnation")
+    recorder.attach([files])
+    entries = recorder.tick("batch", {})
+    entries.started("first")
+    entries.completed("ok", 1, None)
+    calls = [lambda: entries.started("second"), entries.settle]
+    for call in calls:
+        entries.completed("ok", 1, None)
+        with recorder.lock:
+            thread = threading.Thread(target=call)
+            thread.start()
+            thread.join(0.1)
+            assert thread.is_alive()
+        thread.join()
+    files.close()
+    assert [entry.stage for entry in read_journal(tmp_path)] == ["runner_started", "runner_completed"] * 2
+
+
+def test_lines_that_are_written_at_once_follow_what_was_added_in_the_file_of_their_day(tmp_path: Path) -> None:
+    files = JournalFiles(tmp_path, "node", "incarnation")
+    first, second = "2026-04-01", "2026-04-02"
+    files.write_lines(b"1\n", "batch", f"{first}T00:00:00.000Z")
+    files.add_lines(b"2\n", "batch", f"{first}T00:00:01.000Z")
+    files.write_lines(b"3\n", "batch", f"{first}T23:59:59.000Z")
+    files.write_lines(b"4\n", "batch", f"{second}T00:00:00.000Z")
+    assert (tmp_path / f"{first}.jsonl").read_bytes() == b"1\n2\n3\n"
+    assert (tmp_path / f"{second}.jsonl").read_bytes() == b"4\n"
+    files.close()
+    assert files.entries_lost == 0

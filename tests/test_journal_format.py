@@ -151,6 +151,7 @@ def test_no_two_details_end_under_one_name(details: Mapping[Any, Any], written: 
         (Speechless(), "<Speechless>"),
         ("lone \ud800", "lone \\ud800"),
         (["fine", "\udc80"], ["fine", "\\udc80"]),
+        ([1, 10**5000], [1, "<int>"]),
         (math.nan, None),
         ([math.inf, -math.inf], [None, None]),
         (10**5000, "<int>"),
@@ -160,12 +161,25 @@ def test_no_two_details_end_under_one_name(details: Mapping[Any, Any], written: 
         (b"\xff", "/w=="),
     ],
     ids=[
-        *("type", "complex", "nested", "repr with a surrogate", "speechless", "surrogate", "nested surrogate"),
+        *(
+            "type",
+            "complex",
+            "nested",
+            "repr with a surrogate",
+            "speechless",
+            "surrogate",
+            "nested surrogate",
+            "nested huge int",
+        ),
         *("nan", "infinities", "huge int", "int keys", "tuple key", "datetime", "bytes"),
     ],
 )
 def test_what_json_cannot_say_is_said_by_its_repr_and_no_other_detail_is_lost(value: object, written: object) -> None:
     assert details_of(encode_line(entry({"a": 1, "value": value, "z": "ä"}))) == {"a": 1, "value": written, "z": "ä"}
+
+
+def test_truth_beside_what_json_cannot_say_stays_truth() -> None:
+    assert b'"value":[true,null,1,"<class \'object\'>"]' in encode_line(entry({"value": [True, None, 1, object]}))
 
 
 def test_values_that_go_round_or_too_deep_do_not_lose_the_entry() -> None:

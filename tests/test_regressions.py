@@ -1,5 +1,6 @@
 """Faults that were found by reviewing and torturing the engine, each as the test that showed it."""
 
+import dataclasses
 import os
 import re
 import resource
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, cast
 
 import click
+import msgspec
 import pytest
 import trio
 from msgspec import structs
@@ -844,3 +847,84 @@ def test_details_that_change_while_they_are_written_do_not_take_the_process_down
     items: list[Any] = [Meddler() for _ in range(1000)]
     line = encode_line(JournalEntry("b", None, None, None, "r", "s", TS, {"items": items}))
     assert decode_line(line).details == {"items": ["meddler"] * 1000}
+
+
+class WrittenInPython(tzinfo):
+    """A time zone that runs while a time is written, and what other threads do meanwhile."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        self._meddle = meddle
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        self._meddle()
+        return timedelta(0)
+
+    def dst(self, moment: datetime | None) -> None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> None:
+        return None
+
+
+@dataclasses.dataclass
+class Batch:
+    rows: list[Any]
+
+
+class Page(msgspec.Struct, rename={"rows": "rowsOfPage"}):
+    rows: list[Any]
+    token: str | msgspec.UnsetType = msgspec.UNSET
+
+
+@pytest.mark.parametrize(
+    ("around", "written"),
+    [
+        (lambda items: items, lambda rows: rows),
+        (lambda items: {"deep": (items,)}, lambda rows: {"deep": [rows]}),
+        (Batch, lambda rows: {"rows": rows}),
+        (Page, lambda rows: {"rowsOfPage": rows}),
+    ],
+    ids=["list", "tuple in a dict", "dataclass", "struct"],
+)
+def test_details_that_change_while_a_time_in_them_is_written_do_not_take_the_process_down(
+    around: Callable[[list[Any]], Any], written: Callable[[list[Any]], Any]
+) -> None:
+    def meddle() -> None:
+        items.clear()
+        kept.append([object() for _ in range(10_000)])
+
+    kept: list[Any] = []
+    items: list[Any] = []
+    for _ in range(20):
+        items += [datetime(2026, 4, 1, tzinfo=WrittenInPython(meddle)), *(["text"] * 2 for _ in range(50))]
+        line = encode_line(JournalEntry("b", None, None, None, "r", "s", TS, {"value": around(items)}))
+        expected = ["2026-04-01T00:00:00Z", *[["text", "text"]] * 50]
+        assert decode_line(line).details == {"value": written(expected)}
+        assert items == []
+
+
+async def test_what_only_claims_to_be_a_result_fails_its_runner_alone(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    class Claims:
+        __class__ = RunnerResult  # type: ignore[assignment] # on purpose
+        details = None
+        reads = 0
+
+        @property
+        def result(self) -> str:
+            self.reads += 1
+            if self.reads > 1:
+                raise RuntimeError("read twice")
+            return "ok"
+
+    async def careless(ctx: TickContext) -> Any:
+        return Claims()
+
+    conductor, journal = make_conductor(make_jobs(careless, noop), autostart=False)
+    await nursery.start(conductor.run)
+    tick = await conductor.run_tick()
+    assert (tick.decision, tick.failed_runner_count) == ("scheduled", 1)
+    assert "a runner returns a RunnerResult or None" in str(journal.one("runner_failed").error)
+    assert journal.one("runner_completed").runner == "noop"
+    await conductor.stop()

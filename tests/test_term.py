@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from conductor_jobs import Holder, LeaseGrant, LeaseLost, Term, TickContext
 from conductor_jobs.clocks import Clocks
@@ -220,3 +220,39 @@ async def test_work_that_begins_when_its_term_has_ended_is_cancelled_at_its_firs
     assert work.cancelled_caught
     assert trio.current_time() == 0
     assert scope.is_idle
+
+
+async def test_whoever_waits_for_the_end_of_the_work_waits_for_the_last_of_it_each_time(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    clocks = Clocks(trio.lowlevel.current_clock(), lambda: 0.0)
+    deadline = clocks.now().after(1000.0)
+    scope = TermScope(Term(7, "conductor", Holder("mini-main", "1"), clocks, deadline), MARGIN, clocks)
+    waited: list[float] = []
+
+    async def works(seconds: float) -> None:
+        with scope.work():
+            await trio.sleep(seconds)
+
+    async def waits() -> None:
+        await scope.wait_idle()
+        waited.append(trio.current_time() - start)
+
+    for _ in range(2):
+        start = trio.current_time()
+        async with trio.open_nursery() as workers:
+            workers.start_soon(works, 1.0)
+            workers.start_soon(works, 3.0)
+            await wait_all_tasks_blocked()
+            workers.start_soon(waits)
+            await wait_all_tasks_blocked()
+            workers.start_soon(waits)
+    assert waited == [3.0] * 4
+
+
+async def test_a_term_that_was_ended_keeps_its_reason_when_its_deadline_has_passed(mock_clock: MockClock) -> None:
+    clocks = Clocks(mock_clock, lambda: 0.0)
+    term = Term(7, "conductor", Holder("mini-main", "1"), clocks, clocks.now().after(TTL))
+    TermScope(term, MARGIN, clocks).end("drain_timeout")
+    mock_clock.jump(TTL)
+    assert term.over == "drain_timeout"

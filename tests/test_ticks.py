@@ -212,12 +212,15 @@ async def test_a_runner_over_its_timeout_has_failed_and_the_next_one_runs(
     assert tick.failed_runner_count == 1
 
 
-async def test_a_timeout_is_judged_of_a_runner_that_never_yielded(mock_clock: MockClock, nursery: trio.Nursery) -> None:
+@pytest.mark.parametrize("seconds", [2, 3])
+async def test_a_timeout_is_judged_of_a_runner_that_never_yielded(
+    mock_clock: MockClock, nursery: trio.Nursery, seconds: float
+) -> None:
     jobs = TimedJobs()
 
     @jobs.runner("blocks", timeout=2)
     async def blocks(ctx: TickContext) -> None:
-        mock_clock.jump(3)
+        mock_clock.jump(seconds)
 
     conductor, journal = make_conductor(jobs, autostart=False)
     await nursery.start(conductor.run)

@@ -3,7 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -50,20 +50,21 @@ def _call_inline(runner: Runner, context: TickContext) -> object:
     return outcome
 
 
-def checked(outcome: object) -> RunnerResult:
+def checked(outcome: Any) -> RunnerResult:
     """Return what a runner returned, with a plain dict for details. Raises TypeError for what no runner may return."""
     if outcome is None:
         return _OK
-    if not isinstance(outcome, RunnerResult):
+    # By their types, here as below: an object can pass itself off as a text by its `__class__`, and is none when it is
+    # written.
+    if not issubclass(type(outcome), RunnerResult):
         raise _no_result(outcome)
     result, details = outcome.result, outcome.details
-    # By their types: an object can pass itself off as a text by its `__class__`, and is none when it is written.
     if not issubclass(type(result), str) or not issubclass(type(details), _DETAILS):
         raise TypeError(f"returned {shown(outcome)}, but result must be a text, details a mapping or None")
-    if details is None or type(details) is dict:
+    if type(outcome) is RunnerResult and (details is None or type(details) is dict):
         return outcome
     # A copy, since a mapping of the user's may do anything, and is to do it here, as the runner's failure.
-    return RunnerResult(result, dict(details))
+    return RunnerResult(result, dict(details or {}))
 
 
 def _no_result(outcome: object) -> TypeError:

@@ -1,6 +1,7 @@
 """How an entry becomes a line of JSON and a line becomes an entry again."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 import msgspec
@@ -10,6 +11,9 @@ from .journal import JournalEntry
 
 KEYS = JournalEntry.__struct_fields__[:7]
 _RESERVED = frozenset(KEYS)
+# Encoded without any code of the user's, and without an inside.
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+_SEQUENCES = (list, tuple, set, frozenset)
 # Beyond that what a detail is made of is told by its repr; it also ends what goes round.
 _DEEPEST = 100
 
@@ -51,8 +55,8 @@ class LineFacts(_Line, gc=False):
         return getattr(self, name)
 
 
-# Without a hook: no code of the user's runs while msgspec walks his objects, and no other thread can change them. It
-# keeps no reference to what it walks through, and would take the process down.
+# It keeps no reference to what it walks through: if that changed on the way, by another thread or by a time zone that
+# is written in Python, the process would go down. So what has an inside is given to it only as a copy of our own.
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(_Line)
 _facts_decoder = msgspec.json.Decoder(LineFacts)
@@ -125,18 +129,18 @@ def decode_facts(line: bytes) -> LineFacts:
 
 
 def _encode_details(details: Mapping[str, Any]) -> bytes:
+    # Before anything is looked at: a copy is made in one step, whatever another thread does to the original.
+    details = dict(details)
     try:
-        if type(details) is dict:
-            # A plain loop: all() and a generator cost twice as much as the encoding.
-            for name in details:
-                if type(name) is not str or name in _RESERVED:
-                    break
-            else:
-                return _encode(details)
+        # A plain loop: all() and a generator cost twice as much as the encoding.
+        for name, value in details.items():
+            if type(name) is not str or name in _RESERVED or type(value) not in _ATOMS:
+                break
+        else:
+            return _encode(details)
     except Exception:  # noqa: BLE001, S110 - whatever a user's value raises, its entry is kept, below
         pass
-    # A copy of a dict is made in one step: another thread may be changing it.
-    return b"{" + b",".join(_encode_detail(key, value) for key, value in _renamed(dict(details))) + b"}"
+    return b"{" + b",".join(_encode_detail(key, value) for key, value in _renamed(details)) + b"}"
 
 
 def _renamed(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -159,36 +163,61 @@ def _encode_detail(name: str, value: object) -> bytes:
 
 def _encode_value(value: object) -> bytes:
     try:
-        return _encode(value)
-    except Exception:  # noqa: BLE001, S110 - as above
-        pass
-    try:
         return _encode(_plain(value, 0))
     except Exception:  # noqa: BLE001 - as above
         return _encode(_mended(shown(value)))
 
 
 def _plain(value: Any, depth: int) -> object:
-    # A copy of exact types, made before msgspec sees it; a subclass, such as NumPy's float64, is what it derives from.
+    """Return a copy, of exact types: a subclass, such as NumPy's float64, is what it derives from."""
     kind = type(value)
     if depth > _DEEPEST:
         raise RecursionError
     if issubclass(kind, str):
         return _mended(str.__str__(value))
-    if issubclass(kind, float):
-        return float.__float__(value)
-    if issubclass(kind, Mapping):
-        table = dict(value)
-        plain = {_mended(_safe_text(key)): _plain(each, depth + 1) for key, each in table.items()}
-        if len(plain) < len(table):
-            raise KeyError
-        return plain
-    if issubclass(kind, list | tuple | set | frozenset):
-        return [_plain(each, depth + 1) for each in list(value)]
+    if issubclass(kind, _SEQUENCES):
+        items = list(value)
+        return _at_once(items, items) or [_plain(each, depth + 1) for each in items]
     try:
-        return msgspec.Raw(_encode(int.__int__(value) if issubclass(kind, int) else value))
+        table = dict(value) if issubclass(kind, Mapping) else _fields(value)
+        if table is None:
+            return _encoded_leaf(value)
     except Exception:  # noqa: BLE001 - as above
         return _mended(shown(value))
+    if {str}.issuperset(map(type, table)) and (at_once := _at_once(table, table.values())):
+        return at_once
+    plain = {_mended(_safe_text(key)): _plain(each, depth + 1) for key, each in table.items()}
+    if len(plain) < len(table):
+        raise KeyError
+    return plain
+
+
+def _encoded_leaf(value: Any) -> msgspec.Raw:
+    kind = type(value)
+    if issubclass(kind, float):
+        value = float.__float__(value)
+    elif issubclass(kind, int) and kind is not bool:
+        value = int.__int__(value)
+    return msgspec.Raw(_encode(value))
+
+
+def _at_once(copy: object, inside: Iterable[Any]) -> msgspec.Raw | None:
+    """Return a copy of ours as JSON, if nothing is inside that has to be looked at: many times as fast."""
+    try:
+        return msgspec.Raw(_encode(copy)) if _ATOMS.issuperset(map(type, inside)) else None
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    """Return the fields of a value that has some in JSON though it is no mapping; None for any other value."""
+    kind = type(value)
+    if issubclass(kind, msgspec.Struct):
+        fields = zip(kind.__struct_encode_fields__, msgspec.structs.astuple(value), strict=True)
+        return {name: each for name, each in fields if each is not msgspec.UNSET}
+    of_dataclass = hasattr(kind, "__dataclass_fields__")
+    named = dataclasses.fields(value) if of_dataclass else getattr(kind, "__attrs_attrs__", ())
+    return {field.name: getattr(value, field.name) for field in named if hasattr(value, field.name)} or None
 
 
 def _safe_text(key: object) -> str:
@@ -216,4 +245,4 @@ def _mended_field(value: Any) -> Any:
 
 def _mended(text: str) -> str:
     # A lone surrogate, as in an undecodable file name, has no UTF-8.
-    return text.encode(errors="backslashreplace").decode()
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
