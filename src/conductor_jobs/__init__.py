@@ -22,8 +22,9 @@ above it:
                             one bounded store call; signs of life; waiting for the moment to campaign; the lease
                             task: campaign, hold, lose, release
     runners                 the registry, and what a runner is given and returns
-    calls, timeouts, execution, ticks
-                            calling a runner; its timeout; one tick; admission, the tick task and the interval grid
+    calls, timeouts, tick_entries, execution, ticks
+                            calling a runner; its timeout; what is journaled of it; one tick; admission, the tick
+                            task and the interval grid
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application
