@@ -20,6 +20,9 @@ above it:
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
     store_calls, heartbeats, election
                             one bounded store call; signs of life; the lease task: campaign, hold, lose, release
+    zones, cron_fields, schedules, agenda
+                            wall clocks of time zones; cron expressions; when something is due; what is due
+                            next, of many
     runners                 the registry, and what a runner is given and returns
     calls, timeouts, execution, ticks
                             calling a runner; its timeout; one tick; admission, the tick task and the interval grid
@@ -31,8 +34,8 @@ above it:
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
-    printing, terminal, verify_report, cli_verify, cli
-                            the command, and how it prints journals and verdicts
+    printing, terminal, verify_report, cli_verify, next_report, cli_next, cli
+                            the command, and how it prints journals, verdicts and due instants
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """
