@@ -31,37 +31,32 @@ _MOST_CHARACTERS: Final = 500
 _ANY_TIME: Final = datetime(2000, 1, 1)
 
 
-def read_fields(expression: object) -> str:
-    """Return the five fields of an expression, with a shorthand such as `@daily` written out.
-
-    Raises ValueError naming the field, its value and the rule.
-    """
+def check_expression(expression: object) -> None:
+    """Raise ValueError, naming the field, its value and the rule, unless `expression` can be read and is ever due."""
     if type(expression) is not str or not expression.strip():
         raise ValueError(
             f"cron expression must be a text of five fields, such as '0 6 * * *', not {shown(expression)}."
         )
     if len(expression) > _MOST_CHARACTERS:
         raise ValueError(f"cron expression must have at most {_MOST_CHARACTERS} characters, not {len(expression)}.")
-    if expression.strip().startswith("@"):
-        return _written_out(expression)
-    fields = expression.split()
+    fields = fields_of(expression).split()
+    if fields[0].startswith("@"):
+        raise ValueError(f"cron expression must be one of {', '.join(SHORTHANDS)}, or five fields, not {expression!r}.")
     if len(fields) != len(_FIELDS):
         raise ValueError(
             f"cron expression {expression!r} must have five fields, minute hour day-of-month month day-of-week, "
             f"not {len(fields)}."
         )
-    _check(expression, fields)
-    return " ".join(fields)
+    _check_values(expression, fields)
 
 
-def _written_out(expression: str) -> str:
-    shorthand = expression.strip().lower()
-    if shorthand not in SHORTHANDS:
-        raise ValueError(f"cron expression must be one of {', '.join(SHORTHANDS)}, or five fields, not {expression!r}.")
-    return SHORTHANDS[shorthand]
+def fields_of(expression: str) -> str:
+    """Return the five fields of an expression that was checked, a shorthand such as `@daily` being written out."""
+    text = " ".join(expression.split())
+    return SHORTHANDS.get(text.lower(), text)
 
 
-def _check(expression: str, fields: list[str]) -> None:
+def _check_values(expression: str, fields: list[str]) -> None:
     for place, (name, values) in enumerate(_FIELDS.items()):
         alone = ["*"] * len(fields)
         alone[place] = fields[place]

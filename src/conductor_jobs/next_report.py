@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, tzinfo
 
-from .cron_fields import in_words, is_rhythm, next_match, read_fields
+from .cron_fields import fields_of, in_words, is_rhythm, next_match
 from .schedules import Cron
 from .zones import SECOND, first_change, first_moment, is_repeated, load_zone, wall_time
 
@@ -17,7 +17,7 @@ def utc_text(due_at: datetime) -> str:
 
 def headline(cron: Cron) -> str:
     """Return what the expression says, in words."""
-    return f"{in_words(read_fields(cron.expression))}, {cron.tz}"
+    return f"{in_words(fields_of(cron.expression))}, {cron.tz}"
 
 
 def instant_lines(cron: Cron, instants: Iterable[datetime], after: datetime) -> Iterator[str]:
@@ -27,7 +27,7 @@ def instant_lines(cron: Cron, instants: Iterable[datetime], after: datetime) -> 
         local = due_at.astimezone(zone)
         shown = local.isoformat(" ", "minutes" if local.second == 0 else "seconds")
         line = f"{local:%a} {shown}   {utc_text(due_at)}   in {_duration(due_at - after)}"
-        note = _oddity(read_fields(cron.expression), zone, previous, due_at)
+        note = _oddity(fields_of(cron.expression), zone, previous, due_at)
         yield f"{line}   {note}" if note else line
         previous = due_at
 

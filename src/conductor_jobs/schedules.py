@@ -11,7 +11,7 @@ from typing import Final, Protocol, final
 
 import msgspec
 
-from .cron_fields import is_rhythm, next_match, read_fields
+from .cron_fields import check_expression, fields_of, is_rhythm, next_match
 from .failures import shown
 from .seconds import checked_seconds
 from .zones import SECOND, first_change, first_moment, load_zone, offset_at, wall_time
@@ -102,12 +102,12 @@ class Cron(msgspec.Struct, frozen=True):
     tz: str = "UTC"
 
     def __post_init__(self) -> None:
-        read_fields(self.expression)
+        check_expression(self.expression)
         load_zone(self.tz)
 
     def due_after(self, moment: datetime) -> datetime | None:
         """Return the first instant after `moment` that the expression says; see `Schedule`."""
-        fields, zone = read_fields(self.expression), load_zone(self.tz)
+        fields, zone = fields_of(self.expression), load_zone(self.tz)
         try:
             # Due instants are whole seconds, so the rest of a second makes no difference.
             start = _checked(moment).replace(microsecond=0)

@@ -74,7 +74,8 @@ def first_change(start: datetime, end: datetime, zone: tzinfo) -> datetime | Non
     """Return the first moment after `start`, and not after `end`, at which the clocks are set. In whole seconds."""
     offset = offset_at(start, zone)
     while start < end:
-        probe = min(start + _PROBE, end)
+        # In this order, so that the last day before the year 10000 is no error.
+        probe = start + _PROBE if end - start > _PROBE else end
         if offset_at(probe, zone) != offset:
             return _narrowed(start, probe, zone)
         start = probe
