@@ -112,13 +112,19 @@ def test_near_the_setting_of_clocks_the_due_instants_are_those_of_whoever_looks_
     assert list(found) == list(walk(expression, zone, start, start + DAY))
 
 
+def is_read_alike(expression: str) -> bool:
+    """Return whether croniter takes an expression as we do: it does not count weekdays to 7, and has other letters."""
+    last = expression.split()[4]
+    return "L" not in expression.upper().replace("JUL", "") and "#" not in last and "/" not in last
+
+
 @fewer(2)
-@given(expressions.filter(lambda text: "L" not in text.upper().replace("JUL", "") and "#" not in text), anytime)
+@given(expressions.filter(is_read_alike), anytime)
 def test_where_no_clock_is_set_another_library_agrees(expression: str, moment: datetime) -> None:
-    # croniter gives up on what is years away.
     start = moment.replace(microsecond=0)
     theirs = croniter(expression, start, implement_cron_bug=True)
     ours = list(islice(due_instants(Cron(expression), start), 5))
+    # What is many years away croniter gives up on.
     if ours[-1] < start + 8 * 365 * DAY:
         assert [theirs.get_next(datetime) for _ in ours] == ours
 

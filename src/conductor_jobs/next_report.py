@@ -25,8 +25,7 @@ def instant_lines(cron: Cron, instants: Iterable[datetime], after: datetime) -> 
     zone, previous = load_zone(cron.tz), after
     for due_at in instants:
         local = due_at.astimezone(zone)
-        shown = local.isoformat(" ", "minutes" if local.second == 0 else "seconds")
-        line = f"{local:%a} {shown}   {utc_text(due_at)}   in {_duration(due_at - after)}"
+        line = f"{local:%a} {local.isoformat(' ', 'minutes')}   {utc_text(due_at)}   in {_duration(due_at - after)}"
         note = _oddity(fields_of(cron.expression), zone, previous, due_at)
         yield f"{line}   {note}" if note else line
         previous = due_at
