@@ -22,7 +22,7 @@ from .strategies import fewer
 DAY = timedelta(days=1)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
-# Zones, and moments at which their clocks are set: by an hour, half of one, two; at midnight; over a day.
+# Zones, and moments at which their clocks are set: by an hour, half of one, two; at midnight; by a day; for a week.
 CHANGES = {
     "Europe/Berlin": ["2026-03-29T01:00", "2026-10-25T01:00"],
     "Australia/Lord_Howe": ["2026-10-03T15:30", "2026-04-04T15:00"],
@@ -33,6 +33,7 @@ CHANGES = {
     "Pacific/Apia": ["2011-12-30T10:00", "2012-03-31T14:00"],
     "Pacific/Kwajalein": ["1993-08-21T12:00"],
     "Asia/Kathmandu": ["1985-12-31T18:30"],
+    "America/Noronha": ["2000-10-08T02:00", "2000-10-15T01:00"],
     "UTC": ["2028-02-29T00:00", "2100-02-28T12:00"],
 }
 
