@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 
@@ -52,6 +53,9 @@ def test_it_begins_with_the_present_in_utc_and_tells_five() -> None:
         ("*/30 2 * * *", "Europe/Berlin", "2026-03-28T12:00Z",
          "Mon 2026-03-30 02:00+02:00   2026-03-30T00:00:00Z   in 1 d 12 h   "
          "(the clocks skip 2026-03-29 02:00: passed over)"),
+        ("*/30 2 29 3 *", "Europe/Berlin", "2025-09-29T00:00Z",
+         "Mon 2027-03-29 02:00+02:00   2027-03-29T00:00:00Z   in 546 d   "
+         "(the clocks skip 2026-03-29 02:00: passed over)"),
         ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00Z",
          "Sun 2026-10-25 02:30+02:00   2026-10-25T00:30:00Z   in 12 h 30 min   "
          "(the clocks show 02:30 twice: this is the first time)"),
@@ -75,6 +79,12 @@ def test_what_is_odd_where_clocks_are_set_is_told_beside_the_instant(
     start = datetime.fromisoformat(after)
     cron = Cron(expression, zone)
     assert next(instant_lines(cron, due_instants(cron, start), start)) == line
+
+
+def test_what_was_skipped_is_told_once() -> None:
+    start, cron = datetime(2026, 3, 28, 12, tzinfo=UTC), Cron("*/30 2 * * *", "Europe/Berlin")
+    told = [line.count("skip") for line in instant_lines(cron, islice(due_instants(cron, start), 4), start)]
+    assert told == [1, 0, 0, 0]
 
 
 def test_a_local_time_may_be_given_without_an_offset_and_a_day_alone() -> None:

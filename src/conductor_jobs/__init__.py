@@ -10,6 +10,9 @@ above it:
                             the exception types; what an exception means; telling a person; the rule for
                             seconds; Trio's clock beside one that counts suspend; what a checker says
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
+    zones, cron_fields, schedules, agenda
+                            wall clocks of time zones; cron expressions; when something is due; what is due
+                            next, of many
     journal, journal_*, recorder
                             entries; the format of a line; writing files, reading them back; how the engine writes
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
@@ -20,9 +23,6 @@ above it:
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
     store_calls, heartbeats, election
                             one bounded store call; signs of life; the lease task: campaign, hold, lose, release
-    zones, cron_fields, schedules, agenda
-                            wall clocks of time zones; cron expressions; when something is due; what is due
-                            next, of many
     runners                 the registry, and what a runner is given and returns
     calls, timeouts, execution, ticks
                             calling a runner; its timeout; one tick; admission, the tick task and the interval grid
