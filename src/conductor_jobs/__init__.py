@@ -10,6 +10,9 @@ above it:
                             the exception types; what an exception means; telling a person; the rule for
                             seconds; Trio's clock beside one that counts suspend; what a checker says
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
+    zones, cron_fields, schedules, agenda
+                            wall clocks of time zones; cron expressions; when something is due; what is due
+                            next, of many
     journal, journal_*, recorder
                             entries; the format of a line; writing files, reading them back; how the engine writes
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
@@ -33,8 +36,8 @@ above it:
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
-    printing, terminal, verify_report, cli_verify, cli
-                            the command, and how it prints journals and verdicts
+    printing, terminal, verify_report, cli_verify, next_report, cli_next, cli
+                            the command, and how it prints journals, verdicts and due instants
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from ._version import __version__
 from .apps import App, BadApp, load_app, opened
+from .cli_next import next_command
 from .cli_verify import verify_command
 from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
@@ -93,6 +94,7 @@ def _command() -> None:
 
 
 _command.add_command(verify_command)
+_command.add_command(next_command)
 
 
 @_command.command("start")
@@ -167,7 +169,7 @@ def _help(context: click.Context) -> int:
     parent = context.parent
     assert parent is not None
     click.echo(_command.get_help(parent))
-    for command in (_start, _config, verify_command):
+    for command in (_start, _config, verify_command, next_command):
         click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
     click.echo("\nVariables (a flag beats its variable):")
     for setting in SETTINGS:
