@@ -15,6 +15,7 @@ from conductor_jobs.journal_files import JournalFiles
 from conductor_jobs.recorder import Recorder
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MemoryJournal, MockWallClock
+from conductor_jobs.tick_entries import entries_of_tick
 
 from .support import TTL, ListJournal, clings_for, make_conductor, make_jobs, noop
 
@@ -289,7 +290,7 @@ def test_lines_without_entries_wait_for_the_lock_that_entries_are_written_under(
     recorder = Recorder(lambda: 0.0)
     files = JournalFiles(tmp_path, "node", "incarnation")
     recorder.attach([files])
-    entries = recorder.tick("batch", {})
+    entries = entries_of_tick(recorder, "batch", {})
     entries.started("first")
     entries.completed("ok", 1, None)
     calls = [lambda: entries.started("second"), entries.settle]

@@ -10,6 +10,9 @@ above it:
                             the exception types; what an exception means; telling a person; the rule for
                             seconds; Trio's clock beside one that counts suspend; what a checker says
     lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
+    zones, cron_fields, schedules, agenda
+                            wall clocks of time zones; cron expressions; when something is due; what is due
+                            next, of many
     journal, journal_*, recorder
                             entries; the format of a line; writing files, reading them back; how the engine writes
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
@@ -23,8 +26,9 @@ above it:
                             one bounded store call; signs of life; waiting for the moment to campaign; the lease
                             task: campaign, hold, lose, release
     runners                 the registry, and what a runner is given and returns
-    calls, timeouts, execution, ticks
-                            calling a runner; its timeout; one tick; admission, the tick task and the interval grid
+    calls, timeouts, tick_entries, execution, ticks
+                            calling a runner; its timeout; what is journaled of it; one tick; admission, the tick
+                            task and the interval grid
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application
@@ -34,8 +38,8 @@ above it:
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
     control_api/            a lease store served over HTTP, with an extra
-    printing, terminal, verify_report, cli_settings, cli_verify, cli_nodes, cli_control_api, cli
-                            the command, and how it prints journals, verdicts and nodes
+    printing, terminal, verify_report, next_report, cli_settings, cli_verify, cli_next, cli_nodes, cli_control_api, cli
+                            the command, and how it prints journals, verdicts, nodes and due instants
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

@@ -14,6 +14,7 @@ import trio
 from ._version import __version__
 from .apps import App, BadApp, load_app, opened
 from .cli_control_api import control_api_command
+from .cli_next import next_command
 from .cli_nodes import nodes_command
 from .cli_settings import complete_files, settings_as_flags
 from .cli_verify import verify_command
@@ -61,6 +62,7 @@ def _command() -> None:
 _command.add_command(nodes_command)
 _command.add_command(verify_command)
 _command.add_command(control_api_command)
+_command.add_command(next_command)
 
 
 @_command.command("start")
@@ -135,7 +137,7 @@ def _help(context: click.Context) -> int:
     parent = context.parent
     assert parent is not None
     click.echo(_command.get_help(parent))
-    for command in (_start, _config, nodes_command, verify_command, control_api_command):
+    for command in (_start, _config, nodes_command, verify_command, next_command, control_api_command):
         click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
     click.echo("\nVariables (a flag beats its variable):")
     for setting in SETTINGS:

@@ -11,9 +11,10 @@ from .calls import call_in_thread, call_on_loop, checked
 from .failures import error_text, split_failure
 from .journal import FRAMEWORK
 from .lease import Node
-from .recorder import Recorder, TickEntries
+from .recorder import Recorder
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
+from .tick_entries import TickEntries, entries_of_tick
 from .timeouts import TimeoutWatch
 
 TickDecision = Literal[
@@ -124,7 +125,7 @@ class Tick:
         return scope.term.over
 
     async def _run_runners(self, term: Term) -> None:
-        entries = self._recorder.tick(self.batch_id, self._start_details(term))
+        entries = entries_of_tick(self._recorder, self.batch_id, self._start_details(term))
         run = functools.partial(self._run_until_one_fails, term, entries)
         if any(runner.timeout is not None for runner in self._runners):
             run = functools.partial(self._timeouts.watch_over, run)

@@ -3,15 +3,14 @@
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import trio
 
 from .failures import error_text
 from .journal import Journal, JournalEntry, complain
-from .journal_files import JournalFiles
-from .journal_format import encode_number, encode_text, end_of_line, line_around
 
 
 @final
@@ -26,21 +25,16 @@ class Recorder:
         self._broken: set[int] = set()
         self._wall_clock = wall_clock
         # Reentrant: the repr of a detail, or a finaliser, may log something of its own.
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[object] = threading.RLock()
         # Counts in one step: the watchdog asks from a thread of its own.
         self._sequence = itertools.count(1)
         self._stamped_ms = -1
         self._stamp = ""
 
-    def tick(self, batch_id: str, start_details: Mapping[str, Any]) -> "TickEntries":
-        """Return what journals the runners of a tick; `start_details` are those of each runner's start."""
-        match self._journals:
-            case []:
-                return NoTickEntries()
-            case [JournalFiles() as files]:
-                return TickLines(self, files, batch_id, start_details)
-            case _:
-                return PlainTickEntries(self, batch_id, start_details)
+    @property
+    def journals(self) -> Sequence[Journal]:
+        """The journals that are written to now."""
+        return self._journals
 
     def attach(self, journals: Sequence[Journal]) -> None:
         """Write to these journals from now on; none means that nothing is written."""
@@ -129,133 +123,3 @@ class Recorder:
         if id(journal) not in self._broken:
             self._broken.add(id(journal))
             complain(f"{type(journal).__name__} raised {type(error).__name__}: {error_text(error)}")
-
-
-class TickEntries(Protocol):
-    """Journals the start and the successful end of runners, one after the other."""
-
-    def started(self, runner: str) -> None:
-        """Journal a start: when this returns it is in the kernel, with all that came before it (I17)."""
-        ...
-
-    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
-        """Journal the end of the runner that was started last, at the latest with the next start or when settled."""
-        ...
-
-    def settle(self) -> None:
-        """Keep nothing back: call it before others of the loop's tasks can run."""
-        ...
-
-
-@final
-class NoTickEntries:
-    """For no journal at all."""
-
-    def started(self, runner: str) -> None:
-        """See `TickEntries`."""
-
-    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
-        """See `TickEntries`."""
-
-    def settle(self) -> None:
-        """See `TickEntries`."""
-
-
-@final
-class PlainTickEntries:
-    """For whatever journals there are."""
-
-    def __init__(self, recorder: Recorder, batch_id: str, start_details: Mapping[str, Any]) -> None:
-        self._recorder = recorder
-        self._batch_id = batch_id
-        self._start_details = start_details
-        self._runner = ""
-
-    def started(self, runner: str) -> None:
-        """See `TickEntries`."""
-        self._runner = runner
-        self._recorder.write(runner, "runner_started", self._batch_id, result="running", details=self._start_details)
-
-    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
-        """See `TickEntries`."""
-        # A copy: the runner may change its dict later, and a journal keep what it was given.
-        details = dict(details) if details else None
-        self._recorder.add(
-            self._runner, "runner_completed", self._batch_id, result=result, duration_ms=duration_ms, details=details
-        )
-
-    def settle(self) -> None:
-        """See `TickEntries`: nothing is kept back."""
-
-
-# The entries that every runner has, in the pieces between which stands what differs.
-_START = line_around("batch_id", "runner", "ts", result="running", stage="runner_started")
-_END = line_around("batch_id", "duration_ms", "result", "runner", "ts", stage="runner_completed")
-
-
-@final
-class TickLines:
-    """For files alone: lines, with no entries in between, of an end and the next start at once.
-
-    Bytes joined: half of what entries cost that are encoded one by one (`python -m benchmarks.ticks`).
-    """
-
-    def __init__(
-        self, recorder: Recorder, files: JournalFiles, batch_id: str, start_details: Mapping[str, Any]
-    ) -> None:
-        self._recorder = recorder
-        self._files = files
-        self._batch_id = batch_id
-        batch = encode_text(batch_id)
-        before, before_runner, before_ts, after_ts = _START
-        self._start = before + batch + before_runner, before_ts, after_ts + end_of_line(start_details)
-        before, before_duration, *others = _END
-        self._end = before + batch + before_duration, *others
-        # Of the runner that was started last, what both of its lines say; and the rest of its second one.
-        self._name = b""
-        self._ended: tuple[bytes, bytes, bytes] | None = None
-
-    @trio.lowlevel.enable_ki_protection
-    def started(self, runner: str) -> None:
-        """See `TickEntries`."""
-        before_runner, before_ts, after_ts = self._start
-        with self._recorder.lock:
-            ts = self._recorder.timestamp()
-            stamp = encode_text(ts)
-            end = self._line_of_end(stamp)
-            self._name = name = encode_text(runner)
-            line = b"".join((end, before_runner, name, before_ts, stamp, after_ts))
-            self._files.write_lines(line, self._batch_id, ts)
-
-    def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
-        """See `TickEntries`."""
-        self._ended = encode_number(duration_ms), encode_text(result), end_of_line(details)
-
-    @trio.lowlevel.enable_ki_protection
-    def settle(self) -> None:
-        """See `TickEntries`."""
-        if self._ended:
-            with self._recorder.lock:
-                ts = self._recorder.timestamp()
-                self._files.add_lines(self._line_of_end(encode_text(ts)), self._batch_id, ts)
-
-    def _line_of_end(self, stamp: bytes) -> bytes:
-        if self._ended is None:
-            return b""
-        duration_ms, result, end = self._ended
-        self._ended = None
-        before_duration, before_result, before_runner, before_ts, after_ts = self._end
-        return b"".join(
-            (
-                before_duration,
-                duration_ms,
-                before_result,
-                result,
-                before_runner,
-                self._name,
-                before_ts,
-                stamp,
-                after_ts,
-                end,
-            )
-        )
