@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +19,12 @@ import pytest
 import trio
 
 from conductor_jobs import Holder, Node
-from conductor_jobs.stores import postgres, postgres_connections
+from conductor_jobs.stores import postgres, postgres_connections, postgres_watches
 from conductor_jobs.stores.postgres import PostgresLeaseStore
 from conductor_jobs.stores.postgres_connections import Line
-from conductor_jobs.testing import exercise_lease_store
+from conductor_jobs.testing import conformance_times, exercise_lease_store
+from conductor_jobs.testing.conformance import OF_LEASES
+from conductor_jobs.testing.conformance_clients import Clients
 
 from .real_servers import PATIENCE, ServerProcess, free_port
 from .real_servers.postgres import PostgresServer, execute, instead
@@ -276,7 +279,7 @@ def test_a_store_serves_one_trio_run_after_another(postgres_url: str) -> None:
 
 @pytest.fixture
 def hints_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "_LOOK", (60.0, 60.0))
+    monkeypatch.setattr(postgres_watches, "_LOOK", (60.0, 60.0))
 
 
 @pytest.mark.usefixtures("hints_only")
@@ -298,23 +301,79 @@ async def test_a_release_and_the_next_term_are_told_by_notification(
                 await rival.acquire("jobs", BETA, 30.0)
 
 
+class AnsweredTooEarly:
+    """A line whose first answer is old when it comes, and has a notification in tow."""
+
+    def __init__(self, line: Line, change: Callable[[], object]) -> None:
+        self.hints = line.hints
+        self._database = line.database
+        self._change: Callable[[], object] | None = change
+
+    @property
+    def database(self) -> "AnsweredTooEarly":
+        return self
+
+    def execute(self, query: Any, parameters: Any) -> Any:
+        answer = self._database.execute(query, parameters)
+        if self._change is not None:
+            self._change()
+            self._change = None
+            while not self.hints:
+                self._database.execute("SELECT 1")
+        return answer
+
+
 @pytest.mark.usefixtures("hints_only")
 async def test_a_notification_that_comes_with_an_answer_is_heard(
     store: PostgresLeaseStore, monkeypatch: pytest.MonkeyPatch, postgres_url: str
 ) -> None:
+    look = postgres_watches._standings
     async with PostgresLeaseStore(postgres_url) as rival:
         await rival.acquire("jobs", ALPHA, 30.0)
 
-        def look_too_early(line: Line, query: str, parameters: Any) -> list[Any]:
-            monkeypatch.undo()
-            trio.from_thread.run(rival.release, "jobs", ALPHA)
-            line.database.execute("SELECT 1")
-            return []
+        def look_too_early(line: Any, names: Any) -> Any:
+            return look(AnsweredTooEarly(line, partial(trio.from_thread.run, rival.release, "jobs", ALPHA)), names)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(postgres, "_rows", look_too_early)
-        monkeypatch.setattr(postgres, "_LOOK", (60.0, 60.0))
+        monkeypatch.setattr(postgres_watches, "_standings", look_too_early)
         with trio.fail_after(PATIENCE):
             await store.wait_released("jobs", 1)
+
+
+@pytest.mark.usefixtures("hints_only")
+async def test_all_who_wait_share_one_connection_and_whoever_leaves_leaves_it_to_the_next(
+    postgres_url: str, store: PostgresLeaseStore
+) -> None:
+    told = list[str]()
+
+    async def wait(name: str, term: int) -> None:
+        await store.wait_released(name, term)
+        told.append(name)
+
+    async with PostgresLeaseStore(postgres_url) as rival:
+        for name in ("jobs", "reports"):
+            await rival.acquire(name, ALPHA, 30.0)
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                first = await nursery.start(cancellable, wait, "jobs", 1)
+                await trio.sleep(0.3)
+                for name in ("jobs", "reports", "reports"):
+                    nursery.start_soon(wait, name, 1)
+                nursery.start_soon(wait, "jobs", 0)  # term 1 has begun long ago
+                await until(lambda: told == ["jobs"])
+                assert sessions(postgres_url) == 2
+                first.cancel()
+                await trio.sleep(0.1)
+                await rival.release("reports", ALPHA)
+                await until(lambda: told == ["jobs", "reports", "reports"])
+                await rival.release("jobs", ALPHA)
+    assert told == ["jobs", "reports", "reports", "jobs"]
+    assert sessions(postgres_url) == 1
+
+
+async def cancellable(wait: Any, *arguments: Any, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await wait(*arguments)
 
 
 async def test_a_watch_that_is_cancelled_keeps_its_connection_for_the_next(
@@ -394,28 +453,29 @@ class Pooled:
             session.close()
 
 
-@pytest.fixture(params=["imitated", "pgbouncer"])
-def pooled_url(
-    request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[str, None, None]:
-    """The URL of the database, or of a pooler before it."""
-    if request.param == "pgbouncer":
-        with pgbouncer(postgres_url, tmp_path) as url:
-            yield url
-        return
+@pytest.fixture
+def imitated(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of the database, before which there is an imitation of a pooler."""
 
     def connect(**parameters: Any) -> Pooled:
         return Pooled(lambda: psycopg.connect(**parameters))
 
     monkeypatch.setattr(postgres_connections, "psycopg", SimpleNamespace(connect=connect))
-    yield postgres_url
+    return postgres_url
+
+
+@pytest.fixture
+def pgbouncer(postgres_url: str) -> Generator[str, None, None]:
+    """The URL of a real pooler before the database; no wheel carries one."""
+    with started_pgbouncer(postgres_url) as url:
+        yield url
 
 
 @contextmanager
-def pgbouncer(url: str, folder: Path) -> Generator[str, None, None]:
+def started_pgbouncer(url: str) -> Generator[str, None, None]:
     binary = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if binary is None:
-        pytest.skip("no pgbouncer here, which no wheel carries; its work is imitated in the other test")
+        pytest.skip("no pgbouncer here, which no wheel carries: another test imitates it")
     parts, port = urlsplit(url), free_port()
     user = "nobody" if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory() as name:
@@ -437,18 +497,31 @@ def pgbouncer(url: str, folder: Path) -> Generator[str, None, None]:
             process.stop()
 
 
-async def test_behind_a_pooler_in_transaction_mode_it_keeps_every_rule(pooled_url: str) -> None:
-    await exercise_lease_store(lambda: PostgresLeaseStore(pooled_url), ttl=0.5)
+async def test_behind_a_real_pooler_in_transaction_mode_it_keeps_every_rule(pgbouncer: str) -> None:
+    await exercise_lease_store(lambda: PostgresLeaseStore(pgbouncer), ttl=0.5)
+    async with PostgresLeaseStore(pgbouncer) as store:
+        await watch_without_listening(store)
 
 
-async def test_behind_a_pooler_a_watch_does_not_listen_and_hears_of_a_release_by_looking(pooled_url: str) -> None:
-    async with PostgresLeaseStore(pooled_url) as store:
-        await store.acquire("jobs", ALPHA, 30.0)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(store.wait_released, "jobs", 1)
-            await until(lambda: bool(execute(pooled_url, "SELECT 1")))
-            await store.release("jobs", ALPHA)
-        channels = await store._watch_lines.run(
-            store._watch_threads, lambda line: line.database.execute("SELECT pg_listening_channels()").fetchall()
-        )
+async def test_behind_an_imitated_pooler_in_transaction_mode_it_keeps_the_rules_of_leases(imitated: str) -> None:
+    def open_store() -> PostgresLeaseStore:
+        return PostgresLeaseStore(imitated)
+
+    async with open_store() as one, open_store() as two, open_store() as three:
+        clients = Clients([one, two, three], open_store, ttl=0.5, prompt=2.0)
+        for rule in OF_LEASES:
+            if rule.__module__ != conformance_times.__name__:
+                await rule(clients)
+        await watch_without_listening(one)
+
+
+async def watch_without_listening(store: PostgresLeaseStore) -> None:
+    await store.acquire("jobs", ALPHA, 30.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.wait_released, "jobs", 1)
+        await until(lambda: bool(store._watch_lines._kept or store._watch_threads.limiter().borrowed_tokens))
+        await store.release("jobs", ALPHA)
+    channels = await store._watch_lines.run(
+        store._watch_threads, lambda line: line.database.execute("SELECT pg_listening_channels()").fetchall()
+    )
     assert channels == []

@@ -171,13 +171,13 @@ async def test_a_renewal_that_waited_for_the_lock_is_judged_by_the_time_at_which
 async def test_a_campaign_that_waited_for_a_release_of_its_own_incarnation_is_refused(
     locked: psycopg.Connection[Any], store: PostgresLeaseStore
 ) -> None:
-    answers = list[object]()
+    answers = dict[str, bool]()
 
     async def release() -> None:
-        answers.append(await store.release("jobs", ALPHA))
+        answers["freed"] = await store.release("jobs", ALPHA)
 
     async def campaign() -> None:
-        answers.append((await store.acquire("jobs", ALPHA, 30.0)).is_leader)
+        answers["leads"] = (await store.acquire("jobs", ALPHA, 30.0)).is_leader
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(release)
@@ -185,7 +185,7 @@ async def test_a_campaign_that_waited_for_a_release_of_its_own_incarnation_is_re
         nursery.start_soon(campaign)
         await until_waiting(locked, 2)
         locked.execute("SELECT pg_advisory_unlock_all()")
-    assert answers == [True, False]
+    assert answers == {"freed": True, "leads": False}
 
 
 async def test_a_call_waits_for_a_lock_no_longer_than_its_caller(

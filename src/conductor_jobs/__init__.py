@@ -13,7 +13,8 @@ above it:
     journal, journal_*      entries and their recorder; the format of a line; writing files, reading them back
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
-    stores/                 memory, sqlite, redis, http: each imported only by whoever uses it, none by the engine
+    stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,
+                            none by the engine
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease

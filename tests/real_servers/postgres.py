@@ -65,6 +65,15 @@ class PostgresServer:
     def stop(self) -> None:
         self._process.stop()
 
+    def heal(self) -> None:
+        """Have it run and answer, whatever has become of it."""
+        self.thaw()
+        try:
+            self._answers()
+        except psycopg.OperationalError:
+            self.kill()
+            self.start()
+
     def _make(self) -> None:
         password = self._data.with_name("password")
         password.write_text(PASSWORD)

@@ -1,10 +1,10 @@
 """A lease store in a PostgreSQL database: one leader among all processes that reach it.
 
 Every call is one statement on a connection without session state, so that a pooler in transaction mode may stand
-between; `postgres_schema` has the statements, `postgres_connections` the connections.
+between: `postgres_schema` has what they call, `postgres_connections` the connections, `postgres_watches` those who wait
+for a release.
 """
 
-import random
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -20,13 +20,12 @@ from ..records import LeaseRecord
 from .postgres_connections import Connections, Line, Threads, seconds_left
 from .postgres_schema import prepare, prepare_to_watch, problem
 from .postgres_url import Place, parsed
+from .postgres_watches import Holds, Watches
 
 # More than can be connecting at a time: only these are not ended by whoever gives them up.
 _THREADS: Final = 16
 # A server has few connections to give.
 _KEEP_FOR: Final = 60.0
-# How often a watch looks without a hint: as often as the engine looks at a store that gives none.
-_LOOK: Final = (0.65, 0.85)
 _LONGEST_LOCK_WAIT: Final = 60.0
 
 # Sends that nobody acknowledges break a connection, for the sake of calls that have no deadline.
@@ -45,8 +44,6 @@ SELECT granted, (lease).node_id, (lease).incarnation, (lease).term, (lease).ttl,
 FROM conductor_jobs.acquire(%s, %s, %s, %s, %s, %s, %s, %s)
 """
 _RELEASE: Final = "SELECT conductor_jobs.release(%s, %s, %s, %s)"
-_IS_OVER: Final = "SELECT 1 FROM conductor_jobs.lease WHERE name = %s AND (released OR term > %s)"
-_HAS_BEGUN: Final = "SELECT 1 FROM conductor_jobs.lease WHERE name = %s AND term >= %s"
 _HEARTBEAT: Final = """
 INSERT INTO conductor_jobs.node VALUES (%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
 ON CONFLICT (lease_name, node_id) DO UPDATE SET
@@ -84,6 +81,7 @@ class PostgresLeaseStore:
         self._lease_threads = Threads(_THREADS)
         self._node_threads = Threads(_THREADS)
         self._watch_threads = Threads(_THREADS)
+        self._watches = trio.lowlevel.RunVar[Watches]("those who wait for a PostgreSQL lease store")
         self._users = 0
 
     def __repr__(self) -> str:
@@ -133,11 +131,11 @@ class PostgresLeaseStore:
 
     async def wait_released(self, lease_name: str, term: int) -> None:
         """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only."""
-        await self._watch(_IS_OVER, lease_name, term)
+        await self._watch(lease_name, lambda standing: standing.released or standing.term > term)
 
     async def wait_begun(self, lease_name: str, term: int) -> None:
         """See `ReleaseWatcher.wait_begun`. Cancelling stops the waiting only."""
-        await self._watch(_HAS_BEGUN, lease_name, term)
+        await self._watch(lease_name, lambda standing: standing.term >= term)
 
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         """See `NodeRegistry.heartbeat`. Cancelling gives the call up; it may still be carried out."""
@@ -153,13 +151,16 @@ class PostgresLeaseStore:
         with self._understood():
             return await self._lines.run(threads, lambda line: _rows(line, query, parameters))
 
-    async def _watch(self, query: str, lease_name: str, term: int) -> None:
-        # A notification is only a hint, which a pooler does not pass on.
+    async def _watch(self, lease_name: str, holds: Holds) -> None:
         with self._understood():
-            async with self._watch_lines.lend(self._watch_threads) as hand:
-                while not await hand.run(lambda line: _is_true(line, query, lease_name, term)):
-                    with trio.move_on_after(random.uniform(*_LOOK)):
-                        await hand.wait_readable()
+            await self._watches_of_run().wait(lease_name, holds)
+
+    def _watches_of_run(self) -> Watches:
+        try:
+            return self._watches.get()
+        except LookupError:
+            self._watches.set(Watches(self._watch_lines, self._watch_threads))
+            return self._watches.get()
 
     def _use(self, more: int) -> None:
         self._users += more
@@ -179,16 +180,6 @@ class PostgresLeaseStore:
 def _rows(line: Line, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
     cursor = line.database.execute(query, parameters)
     return cursor.fetchall() if cursor.description else []
-
-
-def _is_true(line: Line, query: str, lease_name: str, term: int) -> bool:
-    while True:
-        line.hints.clear()
-        if _rows(line, query, (lease_name, term)):
-            return True
-        # A notification that came along with the answer may speak of what happened after it.
-        if not line.hints:
-            return False
 
 
 def _record(node_id: str | None, *described: Any) -> LeaseRecord | None:
