@@ -17,7 +17,7 @@ from conductor_jobs.stores.postgres import PostgresLeaseStore
 from .real_servers.postgres import PASSWORD, execute, instead
 
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
-LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('jobs', 1668968290))"
+LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('jobs', 1667919714))"
 LEASE: LiteralString = "SELECT node_id, term, released FROM conductor_jobs.lease"
 
 
