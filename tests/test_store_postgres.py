@@ -326,7 +326,6 @@ async def test_a_server_that_may_only_be_read_may_be_tried_again(postgres_url: s
         "host=h password=s3cret",
         "mysql://u:s3cret@h/d",
         "postgresql+psycopg://u:s3cret@h/d",
-        "postgresql://u:s3 cret@h/d",
         "postgresql://u:s3cret%zz@h/d",
         "postgresql://u:s3cret",
         "postgresql://u:s3cret/@h/d",
