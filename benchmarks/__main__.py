@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from . import failover, fairness, idle, journal, memory, scale, ticks
+from . import failover, fairness, idle, journal, memory, scale, stores, ticks
 from .measuring import ROOT, Table, command, machine
 from .peers import __main__ as peers
 from .peers import installed
@@ -45,6 +45,7 @@ MODULES: dict[str, Callable[..., list[Table]]] = {
     "fairness": fairness.tables,
     "journal": journal.tables,
     "failover": failover.tables,
+    "stores": stores.tables,
     "scale": scale.tables,
     "idle": idle.tables,
     "memory": memory.tables,

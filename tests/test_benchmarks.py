@@ -52,6 +52,15 @@ def test_a_scheduler_that_is_not_installed_is_named_as_absent() -> None:
     assert {name for name, *_ in costs["rows"] if name in costs["note"]} == absent
 
 
+def test_a_store_that_is_named_is_measured(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/lease.db"
+    calls, handovers = run("stores", "--brief", "--json", "--store", url, "--store", "memory:")
+    assert [row[:2] for row in calls["rows"]] == [
+        [name, call] for name in (url, "memory:") for call in ("renewal", "refused campaign", "heartbeat")
+    ]
+    assert [row[0] for row in handovers["rows"]] == [url]
+
+
 @pytest.mark.parametrize("module", ["ticks", "bare_loop"])
 @pytest.mark.parametrize("variant", ["a", "b"])
 @pytest.mark.parametrize("log", ["0", "1"])

@@ -240,6 +240,24 @@ async def test_an_expiry_is_no_release_and_a_later_term_is_as_good_as_one(
     assert trio.current_time() - start == 20
 
 
+@pytest.mark.parametrize("native", [True, False])
+async def test_the_beginning_of_a_term_is_told_at_once_and_a_release_is_none(
+    memory: MemoryLeaseStore, watches: trio.Nursery, autojump_clock: MockClock, native: bool
+) -> None:
+    site = Site(memory if native else Polled(memory), watches)
+    await site.store.acquire("jobs", ALPHA, 300.0)
+    await site.store.wait_begun("jobs", 1)
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(site.store.wait_begun, "jobs", 2)
+        await trio.sleep(3.25)
+        await site.store.release("jobs", ALPHA)
+        await trio.sleep(5)
+        assert nursery.child_tasks
+        await site.store.acquire("jobs", BETA, 30.0)
+    assert trio.current_time() - start == 8.25
+
+
 async def test_a_store_is_watched_once_for_all_who_wait_and_only_while_they_do(
     memory: MemoryLeaseStore, watches: trio.Nursery, autojump_clock: MockClock
 ) -> None:
@@ -262,7 +280,7 @@ async def test_a_long_poll_ends_after_the_time_that_was_asked_for(
     start = trio.current_time()
     for query, seconds in (("", LONGEST_WAIT), ("&timeout=2.5", 2.5), ("&timeout=0", 0.0)):
         answer = await site.ask("GET", f"/v1/leader/wait?leaseName=jobs&term=1{query}")
-        assert answer.json() == {"ok": True, "data": {"released": False}}
+        assert answer.json() == {"ok": True, "data": {"happened": False}}
         assert trio.current_time() - start == seconds
         start = trio.current_time()
 
@@ -286,7 +304,7 @@ async def test_a_server_that_stops_answers_those_who_wait(
     answers = []
 
     async def wait() -> None:
-        answers.append((await site.ask("GET", "/v1/leader/wait?leaseName=jobs&term=1")).json()["data"]["released"])
+        answers.append((await site.ask("GET", "/v1/leader/wait?leaseName=jobs&term=1")).json()["data"]["happened"])
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
@@ -445,6 +463,7 @@ async def test_a_body_that_is_no_object_is_refused(site: Site, body: bytes) -> N
         ("leaseName=a&term=-1", "term must be an integer from 0 to 2**63 - 1, not -1."),
         ("leaseName=a&term=1&timeout=31", "timeout must be a number of seconds from 0 to 30, not 31.0."),
         ("leaseName=a&term=1&timeout=nan", "timeout must be a number of seconds from 0 to 30, not nan."),
+        ("leaseName=a&term=1&event=x", "event: must be one of 'released', 'begun', not 'x'."),
         ("leaseName=a&term=1&x=", f"{MISFIT} contains unknown field `x`."),
     ],
 )
@@ -515,6 +534,7 @@ async def test_a_store_that_fails_is_an_error_of_the_api_and_no_end_of_anybodys_
         lambda: site.store.acquire("jobs", ALPHA, 30.0),
         lambda: site.store.release("jobs", ALPHA),
         lambda: site.store.wait_released("jobs", 1),
+        lambda: site.store.wait_begun("jobs", 1),
     ]
     for call in calls:
         with pytest.raises(ControlAPIError, match=text) as caught:

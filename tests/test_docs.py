@@ -12,6 +12,7 @@ from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
 # The two that set up a clone need the network; CI executes them, see below.
 SETS_UP = "python3 -m venv"
 
@@ -42,7 +43,7 @@ def execute(language: str, text: str, folder: Path) -> None:
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("document", ["README.md", *PAGES])
 def test_the_code_blocks_of_a_document_run(document: str, tmp_path: Path) -> None:
     for language, text in code_blocks(ROOT / document):
         if not text.startswith(SETS_UP):
@@ -65,7 +66,7 @@ def test_the_design_names_modules_and_tests_that_exist() -> None:
 
 
 def test_no_block_is_of_a_language_that_nobody_executes() -> None:
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for document in (ROOT / "README.md", *(ROOT / page for page in PAGES)):
         fences = [line for line in document.read_text().splitlines() if line.startswith("```")]
         assert set(fences) <= {"```python", "```sh", "```"}
         assert len(fences) == 2 * len(code_blocks(document))

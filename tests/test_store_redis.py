@@ -23,7 +23,7 @@ from conductor_jobs.stores.redis_connections import ServerRefused
 from conductor_jobs.stores.redis_scripts import SCHEMA, key
 from conductor_jobs.testing import exercise_lease_store
 
-from .real_servers import PATIENCE
+from .real_servers import PATIENCE, free_port
 from .real_servers.proxy import Proxy
 from .real_servers.redis import RedisServer, own_url, running
 
@@ -136,7 +136,7 @@ async def test_nothing_of_a_lease_has_a_ttl(store: RedisLeaseStore, url: str, na
 
 
 async def test_all_of_a_lease_is_in_one_hash_slot_and_the_slot_elsewhere_is_an_error(tmp_path: Path) -> None:
-    with running(tmp_path, {"cluster-enabled": "yes"}) as server:
+    with running(tmp_path, {"cluster-enabled": "yes", "cluster-port": str(free_port())}) as server:
         async with RedisLeaseStore(server.url) as store:
             with pytest.raises(ServerRefused, match=r"answered with an error: .*slot"):
                 await store.acquire("jobs", ALPHA, 30.0)

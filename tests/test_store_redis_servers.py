@@ -273,7 +273,7 @@ async def test_what_a_server_will_not_tell_could_not_be_checked(guarded: RedisSe
         await RedisLeaseStore(url_for(guarded, "no-info", database=5)).acquire("jobs", ALPHA, 30.0)
 
 
-async def test_a_server_is_asked_again_after_a_failure(tmp_path: Path) -> None:
+async def test_a_server_is_asked_again_after_its_connection_broke(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         async with RedisLeaseStore(server.url) as store:
             with warnings.catch_warnings():

@@ -19,6 +19,7 @@ from .servers import (
     started,
 )
 
+ROOT = Path(__file__).parent.parent
 third_party_store: Any = load_example("third_party_store")
 
 
@@ -142,6 +143,12 @@ async def test_store_call_that_waits_for_the_lock_can_be_cancelled(
     assert patience.cancelled_caught
     os.close(folder)
     assert not (await stores[1].acquire("jobs", BETA, 30.0)).is_leader
+
+
+def test_the_page_of_the_docs_shows_the_store_as_it_is() -> None:
+    shown = (ROOT / "docs/stores/own.md").read_text()
+    example = Path(third_party_store.__file__).read_text()
+    assert f"```python\n# third_party_store.py\n{example}```\n" in shown
 
 
 def test_conductors_on_the_store_of_ones_own_lead_one_after_the_other(tmp_path: Path) -> None:

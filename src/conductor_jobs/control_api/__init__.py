@@ -1,7 +1,7 @@
 """The control API over HTTP: one lease store, for nodes that reach nothing but a URL.
 
     asking        one bounded question to the store; how a lease stands
-    releases      whoever waits for a release is told, over any store
+    watches       whoever waits for a release, or the next term, is told, over any store
     calls         what each route does with the store
     exchange      one request: body or query, the call, the envelope of its answer
     app           who may ask, and for what

@@ -8,7 +8,7 @@ import trio
 from ..lease import LeaseStore, NodeRegistry, keeps_nodes
 from ..stores import http_wire as wire
 from .asking import Refused, ask_store, look
-from .releases import Releases
+from .watches import Awaited, Watches
 
 # Each is a connection and a task; a store that waits natively asks for little more.
 MOST_WAITING: Final = 128
@@ -21,25 +21,25 @@ class Calls:
     def __init__(self, store: LeaseStore, nursery: trio.Nursery) -> None:
         """`nursery` owns the tasks that watch the store for those who wait."""
         self._store = store
-        self._releases = Releases(store, nursery)
+        self._watches = Watches(store, nursery)
         self._waiting = 0
 
     def stop(self) -> None:
         """Answer everybody who waits."""
-        self._releases.stop()
+        self._watches.stop()
 
     async def acquire(self, asked: wire.AcquireRequest) -> wire.Grant:
         """Renew, or campaign."""
         name, holder = asked.lease_name, asked.holder
         grant = await ask_store(lambda: self._store.acquire(name, holder, asked.ttl, term=asked.term))
         if grant.is_leader and asked.term is None:
-            self._releases.hint(name)
+            self._watches.hint(name)
         return wire.Grant(**msgspec.structs.asdict(grant))
 
     async def release(self, asked: wire.ReleaseRequest) -> wire.Released:
         """Free a lease, and tell those who wait for it."""
         released = await ask_store(lambda: self._store.release(asked.lease_name, asked.holder))
-        self._releases.hint(asked.lease_name)
+        self._watches.hint(asked.lease_name)
         return wire.Released(released)
 
     async def leader(self, asked: wire.LeaseQuery) -> wire.Leader:
@@ -55,18 +55,18 @@ class Calls:
             expires_in=grant.expires_in,
         )
 
-    async def wait(self, asked: wire.WaitQuery) -> wire.Released:
-        """Wait for a release, for a time."""
+    async def wait(self, asked: wire.WaitQuery) -> wire.Waited:
+        """Wait for a release or for a term to begin, for a time."""
         if self._waiting >= MOST_WAITING:
             raise Refused(503, "busy", f"{MOST_WAITING} others are waiting already.")
         self._waiting += 1
-        released = False
+        happened = False
         try:
             with trio.move_on_after(asked.timeout):
-                released = await self._releases.wait(asked.lease_name, asked.term)
+                happened = await self._watches.wait(Awaited(asked.event, asked.lease_name, asked.term))
         finally:
             self._waiting -= 1
-        return wire.Released(released)
+        return wire.Waited(happened)
 
     async def heartbeat(self, asked: wire.Heartbeat) -> wire.Nothing:
         """Remember a node."""

@@ -15,7 +15,7 @@ and transaction the same leader's, so renewals compare the two, and ask again sh
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Self, final
 
@@ -58,7 +58,9 @@ class EtcdLeaseStore:
         self._address = EtcdAddress.parsed(url)
         self._gateway = EtcdGateway(self._address)
         self._prefix = self._address.prefix
-        # What was last granted here, by the lease's name: its renewals need not look first.
+        # By the name of a lease: what was last seen of it, where watches go on from; and what was last granted here,
+        # whose renewals need not look first.
+        self._seen: dict[str, Seen] = {}
         self._held: dict[str, Seen] = {}
         self._expiries = ExpiryEstimates(self._gateway)
         self._format_revision = 0
@@ -95,9 +97,11 @@ class EtcdLeaseStore:
                 "etcd grants no shorter leases."
             )
         keys = LeaseKeys(self._prefix, lease_name, holder)
-        seen = self._held_by(lease_name, holder, term) or await self._look(keys)
+        seen = self._held_by(lease_name, holder)
+        if seen is None or seen.record is None or seen.record.term != term:
+            seen = await self._look(keys)
         while (changed := _decided(lease_name, seen, holder, ttl, term)) is not None:
-            confirmed = await self._confirmed(lease_name, keys, seen, changed)
+            confirmed = await self._confirmed(keys, seen, changed)
             if confirmed is not None:
                 return _answer(confirmed, term, is_leader=True)
             seen = await self._look(keys)
@@ -107,7 +111,8 @@ class EtcdLeaseStore:
     async def release(self, lease_name: str, holder: Holder) -> bool:
         """See `LeaseStore.release`. Cancelling gives the call up, with its connection; it may still be carried out."""
         keys = LeaseKeys(self._prefix, lease_name, holder)
-        while not (seen := await self._look(keys)).barred:
+        seen = self._held_by(lease_name, holder) or await self._look(keys)
+        while not seen.barred:
             lease_record = seen.lease_record(1.0)
             held = records.was_held(lease_record, holder, 0.0)
             steps = [put(keys.barred, b""), *format_steps(keys.format, seen.format_revision)]
@@ -116,35 +121,20 @@ class EtcdLeaseStore:
             if (await self._gateway.transact(when=keys.unchanged(seen), then=steps)).succeeded:
                 await self._revoke(seen.etcd_lease if held else 0)
                 return held
+            seen = await self._look(keys)
         return False
 
     async def wait_released(self, lease_name: str, term: int) -> None:
         """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only.
 
-        It watches on a connection of its own, from the very write on that comes after what it has read: nothing is
-        missed in between. Raises EtcdError when the watch breaks off.
+        It watches from the very write on that comes after what was last seen of the lease: nothing is missed.
+        Raises EtcdError when the watch breaks off.
         """
-        keys = LeaseKeys(self._prefix, lease_name, _NOBODY)
-        start, end = etcd_keys.lease_range(self._prefix, lease_name)
-        record: StoredRecord | None = None
+        await self._wait(lease_name, lambda record: record.term > term or (record.term == term and record.released))
 
-        def has_ended(event: Event) -> bool:
-            nonlocal record
-            if event.type == "PUT" and event.kv.key == keys.record:
-                record = etcd_keys.decoded_record(event.kv)
-            elif event.type == "PUT" and record is not None:
-                self._expiries.heard_of(lease_name, event.kv.mod_revision, record.granted)
-            return _has_ended(term, record)
-
-        while True:
-            answer = await self._gateway.transact(then=keys.reading())
-            record = keys.seen(answer.found()).record
-            if _has_ended(term, record):
-                return
-            await self._gateway.watch(start, end, answer.header.revision + 1, has_ended)
-            if _has_ended(term, record):
-                return
-            await trio.sleep(_REWATCH_PAUSE)
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_begun`, and `wait_released` here. Cancelling stops the waiting only."""
+        await self._wait(lease_name, lambda record: record.term >= term)
 
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         """See `NodeRegistry.heartbeat`. `last_seen_at` is by this machine's clock, since etcd tells no time."""
@@ -166,17 +156,44 @@ class EtcdLeaseStore:
         answer = await self._gateway.transact(then=[get(*etcd_keys.node_range(self._prefix, lease_name))])
         return sorted(map(etcd_keys.decoded_node, answer.found()), key=lambda seen: seen.node.node_id)
 
+    async def _wait(self, lease_name: str, is_over: Callable[[StoredRecord], bool]) -> None:
+        keys = LeaseKeys(self._prefix, lease_name, _NOBODY)
+
+        def enough(event: Event) -> bool:
+            self._take_note(keys, event)
+            return has_come()
+
+        def has_come() -> bool:
+            record = self._seen[lease_name].record
+            return record is not None and is_over(record)
+
+        seen = self._seen.get(lease_name) or await self._look(keys)
+        while not has_come():
+            await self._gateway.watch(*keys.range, seen.at + 1, enough)
+            if not has_come():  # it was the server that ended the watch
+                await trio.sleep(_REWATCH_PAUSE)
+                seen = await self._look(keys)
+
+    def _take_note(self, keys: LeaseKeys, event: Event) -> None:
+        seen, kv = self._seen[keys.lease_name], event.kv
+        if event.type != "PUT" or kv.mod_revision < seen.at:
+            return  # known since, by a look or another watch
+        if kv.key == keys.record:
+            record = etcd_keys.decoded_record(kv)
+            self._seen[keys.lease_name] = msgspec.structs.replace(seen, record=record, at=kv.mod_revision)
+        elif seen.record is not None:
+            self._expiries.heard_of(keys.lease_name, kv.mod_revision, seen.record.granted)
+
     async def _look(self, keys: LeaseKeys) -> Seen:
-        return keys.seen((await self._gateway.transact(then=keys.reading())).found())
+        seen = keys.seen(await self._gateway.transact(then=keys.reading()))
+        self._seen[keys.lease_name] = seen
+        return seen
 
-    def _held_by(self, lease_name: str, holder: Holder, term: int | None) -> Seen | None:
+    def _held_by(self, lease_name: str, holder: Holder) -> Seen | None:
         held = self._held.get(lease_name)
-        ours = held is not None and held.record is not None and (held.record.holder, held.record.term) == (holder, term)
-        return held if ours else None
+        return held if held is not None and held.record is not None and held.record.holder == holder else None
 
-    async def _confirmed(
-        self, lease_name: str, keys: LeaseKeys, seen: Seen, changed: LeaseRecord
-    ) -> LeaseRecord | None:
+    async def _confirmed(self, keys: LeaseKeys, seen: Seen, changed: LeaseRecord) -> LeaseRecord | None:
         """Write a decision down, and return it as it came about.
 
         Returns None if somebody was faster, or if a keep-alive counts for nothing: then it is to be made again.
@@ -190,8 +207,8 @@ class EtcdLeaseStore:
         if not written.succeeded or not etcd_lease.counts_in(written.header.raft_term):
             return None
         revision = written.header.revision
-        self._held[lease_name] = seen.after(revision, record, etcd_lease.number)
-        self._expiries.heard_of(lease_name, revision, etcd_lease.seconds)
+        self._held[keys.lease_name] = seen.after(revision, record, etcd_lease.number)
+        self._expiries.heard_of(keys.lease_name, revision, etcd_lease.seconds)
         return msgspec.structs.replace(changed, expires_at=min(changed.ttl, etcd_lease.seconds))
 
     async def _etcd_lease(self, seen: Seen, changed: LeaseRecord) -> EtcdLease:
@@ -223,7 +240,3 @@ def _answer(record: LeaseRecord | None, term: int | None, *, is_leader: bool) ->
 def _stored(record: LeaseRecord, granted: int) -> StoredRecord:
     holder = record.holder
     return StoredRecord(holder.node_id, holder.incarnation, record.term, record.ttl, granted, released=False)
-
-
-def _has_ended(term: int, record: StoredRecord | None) -> bool:
-    return record is not None and (record.released or record.term > term)

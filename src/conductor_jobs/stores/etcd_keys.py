@@ -10,7 +10,6 @@ NAME, NODE and INCARNATION are percent-encoded. The number of the format is in a
 side by side would have a leader each.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Final, final
 from urllib.parse import quote
 
@@ -19,7 +18,7 @@ import msgspec
 from ..errors import Unusable
 from ..lease import TERM_LIMIT, Holder, Node, NodeSeen, NodeState, Role
 from ..records import LeaseRecord
-from .etcd_api import KeyValue, Message, delete, get, lives_by, put, unchanged_since
+from .etcd_api import KeyValue, Message, Transacted, delete, get, lives_by, put, unchanged_since
 
 FORMAT: Final = b"1"
 
@@ -62,12 +61,13 @@ class StoredNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @final
 class Seen(msgspec.Struct, frozen=True):
-    """A lease as it stood at one instant of etcd's. `revision` is that of the record, 0 where there is none.
+    """A lease as it stood at one instant of etcd's, at the revision `at`.
 
-    `etcd_lease` keeps the lease alive, 0 once it has expired; `renewal` is the revision that tells renewals apart;
-    `barred` speaks of the holder that asked.
+    `revision` is that of the record, 0 where there is none; `etcd_lease` keeps the lease alive, 0 once it has expired;
+    `renewal` is the revision that tells renewals apart; `barred` speaks of the holder that asked.
     """
 
+    at: int
     format_revision: int
     record: StoredRecord | None
     revision: int
@@ -89,6 +89,7 @@ class Seen(msgspec.Struct, frozen=True):
     def after(self, revision: int, record: StoredRecord | None, etcd_lease: int) -> "Seen":
         """Return it once a transaction of that revision has kept it alive, and has written that record, if any."""
         return Seen(
+            at=revision,
             format_revision=self.format_revision or revision,
             record=record or self.record,
             revision=revision if record else self.revision,
@@ -104,21 +105,25 @@ class LeaseKeys:
 
     def __init__(self, prefix: str, lease_name: str, holder: Holder) -> None:
         root = f"{prefix}/lease/{_part(lease_name)}/"
+        self.lease_name: str = lease_name
         self.format: bytes = format_key(prefix)
         self.record: bytes = f"{root}record".encode()
         self.alive: bytes = f"{root}alive".encode()
         incarnation = (_part(lease_name), _part(holder.node_id), _part(holder.incarnation))
+        #: From where up to where the record and the sign of life are.
+        self.range: tuple[bytes, bytes] = _below(root)
         self.barred: bytes = "/".join((prefix, "released", *incarnation)).encode()
 
     def reading(self) -> list[Message]:
         """Return the steps that read what `seen` takes."""
         return [get(key) for key in (self.format, self.record, self.alive, self.barred)]
 
-    def seen(self, found: Sequence[KeyValue]) -> Seen:
-        """Return what the keys say. Raises Unusable for what no conductor-jobs of this version has written."""
-        by_key = {each.key: each for each in found}
+    def seen(self, answer: Transacted) -> Seen:
+        """Return what the keys say that were read. Raises Unusable for what this conductor-jobs would not write."""
+        by_key = {each.key: each for each in answer.found()}
         stored_format, record, alive = (by_key.get(key) for key in (self.format, self.record, self.alive))
         return Seen(
+            at=answer.header.revision,
             format_revision=checked_format(stored_format),
             record=None if record is None else decoded_record(record),
             revision=0 if record is None else record.mod_revision,
@@ -180,14 +185,9 @@ def format_key(prefix: str) -> bytes:
     return f"{prefix}/format".encode()
 
 
-def lease_range(prefix: str, lease_name: str) -> tuple[bytes, bytes]:
-    """Return from where up to where a lease's record and its sign of life are."""
-    return _below(f"{prefix}/lease/{_part(lease_name)}")
-
-
 def node_range(prefix: str, lease_name: str) -> tuple[bytes, bytes]:
     """Return from where up to where the nodes of a lease are."""
-    return _below(f"{prefix}/nodes/{_part(lease_name)}")
+    return _below(f"{prefix}/nodes/{_part(lease_name)}/")
 
 
 def node_key(prefix: str, lease_name: str, node_id: str) -> bytes:
@@ -201,7 +201,7 @@ def _not_ours(stored: KeyValue, error: ValueError) -> Unusable:
 
 
 def _below(folder: str) -> tuple[bytes, bytes]:
-    return f"{folder}/".encode(), f"{folder}0".encode()  # "0" is the character after "/"
+    return folder.encode(), f"{folder[:-1]}0".encode()  # "0" is the character after "/"
 
 
 def _part(name: str) -> str:

@@ -108,14 +108,14 @@ class HTTPLeaseStore:
 
         Raises ControlAPIError.
         """
-        query: dict[str, str | int | float] = {"leaseName": lease_name, "term": term, "timeout": wire.LONGEST_WAIT}
-        while True:
-            asked_at = trio.current_time()
-            if (await self._get("waits", "leader/wait", query, wire.Released)).released:
-                return
-            # A server that shuts down answers at once that there is nothing to tell.
-            if trio.current_time() - asked_at < _PAUSE_AFTER_EARLY_ANSWER:
-                await trio.sleep(_PAUSE_AFTER_EARLY_ANSWER)
+        await self._wait("released", lease_name, term)
+
+    async def wait_begun(self, lease_name: str, term: int) -> None:
+        """See `ReleaseWatcher.wait_begun`: long polls, one after the other. Cancelling stops the waiting only.
+
+        Raises ControlAPIError.
+        """
+        await self._wait("begun", lease_name, term)
 
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         """See `NodeRegistry.heartbeat`. Cancelling closes the connection; the call may still be carried out.
@@ -131,6 +131,16 @@ class HTTPLeaseStore:
         answer = await self._get("nodes", "controllers", {"leaseName": lease_name}, wire.Controllers)
         return [each.as_node_seen() for each in answer.controllers]
 
+    async def _wait(self, event: wire.Event, lease_name: str, term: int) -> None:
+        asked = {"leaseName": lease_name, "term": str(term), "event": event, "timeout": str(wire.LONGEST_WAIT)}
+        while True:
+            asked_at = trio.current_time()
+            if (await self._get("waits", "leader/wait", asked, wire.Waited)).happened:
+                return
+            # A server that shuts down answers at once that there is nothing to tell.
+            if trio.current_time() - asked_at < _PAUSE_AFTER_EARLY_ANSWER:
+                await trio.sleep(_PAUSE_AFTER_EARLY_ANSWER)
+
     async def _post(self, purpose: Purpose, path: str, request: msgspec.Struct, what: type[T]) -> T:
         headers = {"content-type": "application/json"}
         client = self._client(purpose)
@@ -139,7 +149,7 @@ class HTTPLeaseStore:
             client, client.build_request("POST", url, content=msgspec.json.encode(request), headers=headers), what
         )
 
-    async def _get(self, purpose: Purpose, path: str, query: dict[str, str | int | float], what: type[T]) -> T:
+    async def _get(self, purpose: Purpose, path: str, query: dict[str, str], what: type[T]) -> T:
         client = self._client(purpose)
         return await self._send(client, client.build_request("GET", f"{self.base_url}/v1/{path}", params=query), what)
 

@@ -8,7 +8,7 @@ know, so that a newer server may say more.
 import math
 import re
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, final, get_args
+from typing import Any, Final, Literal, TypeVar, final, get_args
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ..failures import shown
 from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, Operation, Role, is_name
 
 T = TypeVar("T", bound=msgspec.Struct)
+Event = Literal["released", "begun"]
 
 LONGEST_NAME: Final = 1000
 LONGEST_TTL: Final = 7 * 86_400.0
@@ -80,10 +81,14 @@ class LeaseQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
 
 @final
 class WaitQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """`GET /v1/leader/wait`: answer once `term` is released or a later one has begun, or after `timeout` seconds."""
+    """`GET /v1/leader/wait`: answer once `term` was released or has begun, or a later one has, or after `timeout`.
+
+    `timeout` is in seconds.
+    """
 
     lease_name: str
     term: int
+    event: Event = "released"
     timeout: float = LONGEST_WAIT
 
     def __post_init__(self) -> None:
@@ -149,9 +154,16 @@ class Leader(msgspec.Struct, frozen=True, rename="camel"):
 
 @final
 class Released(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to a release, and to a wait."""
+    """The answer to a release: whether an unexpired lease was freed."""
 
     released: bool
+
+
+@final
+class Waited(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to a wait: False when nothing had happened in time, or the server stops."""
+
+    happened: bool
 
 
 @final

@@ -43,9 +43,9 @@ class RedisLeaseStore:
     def __init__(self, url: str, *, require_durable: bool = False) -> None:
         """Remember the server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS.
 
-        Before the first campaign, and the first one after a failure, the server is asked whether it keeps what it is
-        told: a RuntimeWarning says what speaks against it. With `require_durable`, or `?require_durable=1` in the URL,
-        that is Unusable instead, and `appendfsync always` is demanded too. For TLS the URL takes
+        Before the first campaign, and the first one after a connection broke, the server is asked whether it keeps
+        what it is told: a RuntimeWarning says what speaks against it. With `require_durable`, or `?require_durable=1`
+        in the URL, that is Unusable instead, and `appendfsync always` is demanded too. For TLS the URL takes
         `?ssl_ca_certs=FILE`, `ssl_certfile` and `ssl_keyfile`; certificate and host name are always verified.
 
         A lease that is not ours, or of a newer conductor-jobs, is not touched: the first call raises Unusable. Raises
@@ -141,7 +141,7 @@ class RedisLeaseStore:
         try:
             async with self._opened() as opened, opened.connections.lent() as connection:
                 yield connection
-        except BaseException:
+        except ConnectionError:
             # The next one to answer may be a server that was started anew, or another one in its place.
             self._is_checked = False
             raise

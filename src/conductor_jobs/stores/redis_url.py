@@ -49,11 +49,7 @@ def parse_redis_url(url: str) -> RedisAddress:
     """Return what the URL says. Raises ValueError naming the part and the rule, and showing no password."""
     if not isinstance(url, str):
         raise ValueError(f"RedisLeaseStore url must be a text like {FORM}, not a {type(url).__name__}.")  # noqa: TRY004
-    try:
-        parts = urlsplit(url)
-        port = 6379 if parts.port is None else parts.port
-    except ValueError:
-        port = 0
+    parts, port = _split(url)
     if not port:
         _refuse(url, "has a port that is no number from 1 to 65535, or a host that is none")
     if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.fragment:
@@ -69,6 +65,16 @@ def parse_redis_url(url: str) -> RedisAddress:
         files={name: query[name] for name in _FILES if name in query},
         require_durable=query.get("require_durable", "0") == "1",
     )
+
+
+def _split(url: str) -> tuple[SplitResult, int]:
+    # With port 0 for a URL that is none, and no error raised: that of urllib would show a part of the URL.
+    try:
+        parts = urlsplit(url)
+        port = 6379 if parts.port is None else parts.port
+    except ValueError:
+        return urlsplit(""), 0
+    return parts, port
 
 
 def _database(url: str, path: str) -> int:
