@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from conductor_jobs import Conductor, LeaseTiming, TimedJobs
+from conductor_jobs import Conductor, Holder, LeaseTiming, TimedJobs
 from conductor_jobs.errors import Unusable
 from conductor_jobs.stores.redis import RedisLeaseStore
 from conductor_jobs.stores.redis_scripts import key
@@ -157,15 +157,21 @@ async def test_a_renewal_that_is_cut_off_in_the_middle_extends_nothing_and_is_tr
 async def test_a_campaign_whose_answer_is_lost_is_followed_by_one_for_a_higher_term(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    async with on(server, tmp_path, *NODES) as (alpha, beta):
-        beta.proxy.lose_answer(b":barred")
-        await beta.until(lambda node: node.problems())
-        beta.proxy.lose_answer(b":barred")
-        alpha.conductor.request_stop()
-        await beta.until(lambda node: node.leads)
-        # Term 2 was granted, and nobody learned of it.
-        assert beta.term == 3
-        await beta.ticks()
+    def open_store(proxy: Proxy) -> RedisLeaseStore:
+        return RedisLeaseStore(f"redis://127.0.0.1:{proxy.port}")
+
+    barrier = Holder("barrier", "1")
+    async with RedisLeaseStore(server.url) as other:
+        assert (await other.acquire("conductor", barrier, 60.0)).term == 1
+        # With a timing so long that the next campaign is that after the release.
+        async with running(tmp_path, server.port, open_store, "alpha", timing=LeaseTiming(60.0)) as (alpha,):
+            alpha.proxy.lose_answer(b":barred")
+            await other.release("conductor", barrier)
+            await alpha.until(lambda node: node.leads)
+            # Term 2 was granted, and nobody learned of it.
+            assert alpha.term == 3
+            await alpha.ticks()
+    assert len(alpha.problems()) == 1
 
 
 async def test_connections_that_break_cost_an_attempt_and_no_term(server: RedisServer, tmp_path: Path) -> None:

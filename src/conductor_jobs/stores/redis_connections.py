@@ -6,33 +6,21 @@ connection is lent to one call, alone, and comes back only after a clean answer.
 no stale answer meets a later question, and a dead connection costs one call.
 """
 
-import os
-import socket
-import ssl
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Final, TypeVar, final
+from typing import Final, final
 
-import anyio
 import trio
 from anyio.abc import ByteStream
 from coredis import exceptions as refusals
 from coredis.connection import TCPConnection, TCPLocation
 
 from ..errors import Unusable
-from ..failures import error_text, sole_exception
+from ..failures import error_text
 from .redis_scripts import Script
+from .redis_streams import connected, root_cause
 from .redis_url import RedisAddress
-
-T = TypeVar("T")
-
-_THREADS: Final = 4
-# For every address of a host but the last one: an IPv6 that leads nowhere is not waited for.
-_PATIENCE_PER_ADDRESS: Final = 0.25
-# The last two when the other side ends the greeting of TLS.
-_NOT_CONNECTED: Final = (OSError, anyio.BrokenResourceError, anyio.EndOfStream)
-_limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("threads that prepare connections to Redis")
 
 
 class ServerRefused(Exception):
@@ -138,7 +126,7 @@ class Connections:
 
     async def _opened(self) -> Connection:
         address = self._address
-        connection = _GreetedConnection(await _connected(address), address)
+        connection = _GreetedConnection(await connected(address), address)
         try:
             await self.nursery.start(partial(_serve, connection))
         except refusals.RedisError as error:
@@ -191,46 +179,6 @@ class _GreetedConnection(TCPConnection):
         return self._connected
 
 
-async def _connected(address: RedisAddress) -> ByteStream:
-    # Certificates are read anew each time, for they are renewed, and reading those of the system takes a while.
-    tls = await _in_thread(address.ssl_context) if address.tls else None
-    try:
-        *others, last = await _looked_up(address.host, address.port)
-        for host in others:
-            with suppress(*_NOT_CONNECTED), trio.move_on_after(_PATIENCE_PER_ADDRESS):
-                return await _stream(host, address, tls)
-        return await _stream(last, address, tls)
-    except _NOT_CONNECTED as error:
-        raise ConnectionError(f"{address} cannot be reached: {_root(error)}") from error
-
-
-async def _stream(host: str, address: RedisAddress, tls: ssl.SSLContext | None) -> ByteStream:
-    if tls is None:
-        return await anyio.connect_tcp(host, address.port)
-    return await anyio.connect_tcp(
-        host, address.port, ssl_context=tls, tls_standard_compatible=False, tls_hostname=address.host
-    )
-
-
-async def _looked_up(host: str, port: int) -> list[str]:
-    look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    try:
-        found = look(flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        found = await _in_thread(look)
-    return [str(address[0]) for *_, address in found]
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    # With threads of our own: those of the application may all be at work, and a lease is to be renewed (I6).
-    try:
-        limiter = _limiter.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(_THREADS)
-        _limiter.set(limiter)
-    return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
-
-
 _MEANINGS: Final[Sequence[tuple[type[refusals.RedisError], str]]] = (
     (refusals.AuthenticationError, "refused the login"),
     (refusals.AuthorizationError, "does not allow its user that"),
@@ -248,17 +196,4 @@ def _explained(error: refusals.RedisError, address: RedisAddress) -> Exception:
     for kind, meaning in _MEANINGS:
         if isinstance(error, kind):
             return ServerRefused(f"{address} {meaning}: {error_text(error)}")
-    return ConnectionError(f"{address} cannot be reached: {_root(error)}")
-
-
-def _root(error: BaseException) -> str:
-    # Deep down is what happened; above it they only say that it did not work.
-    while error.__cause__ is not None:
-        error = sole_exception(error.__cause__)
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[-1]
-    if isinstance(error, anyio.EndOfStream | anyio.BrokenResourceError | anyio.ClosedResourceError):
-        return "the connection was lost"
-    if isinstance(error, socket.gaierror | ssl.SSLError):
-        return error.strerror or error_text(error)
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error_text(error)
+    return ConnectionError(f"{address} cannot be reached: {root_cause(error)}")
