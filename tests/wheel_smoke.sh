@@ -20,3 +20,10 @@ stages = [entry.stage for entry in read_journal(".conductor/logs/timed-jobs")]
 assert stages[0] == "started" and stages[-1] == "stopped", stages
 print("the wheel works")
 PYTHON
+
+# Without extras a store that needs one says which.
+for extra in postgres redis etcd web; do
+    case $extra in web) url=http://control.example ;; *) url=$extra://db.example ;; esac
+    said=$(conductor-jobs config --store "$url" 2>&1 || true)
+    grep -qF "pip install 'conductor-jobs[$extra]'" <<< "$said"
+done

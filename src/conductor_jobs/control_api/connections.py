@@ -24,7 +24,7 @@ class Connection(trio.abc.HalfCloseableStream):
     def __init__(self, stream: trio.SocketStream, closed: Callable[[], None]) -> None:
         """Take over a stream; `closed` is called once, when it is closed."""
         #: What hypercorn asks for the addresses.
-        self.socket = stream.socket
+        self.socket: trio.socket.SocketType = stream.socket
         self._stream = stream
         self._closed: Callable[[], None] | None = closed
         self._receiving = trio.CancelScope()

@@ -40,7 +40,8 @@ async def answer_to(
     except wire.BadRequest as error:
         return refusal(Refused(400, "bad_request", str(error)))
     except ClientGone:
-        return Response()
+        # Read by nobody, or by one who has closed his side alone and may take it for an answer.
+        return refusal(Refused(408, "gone", "the connection was closed before there was an answer."))
     except Exception as error:  # noqa: BLE001 - a fault of ours is told of here, and not to whoever asks
         tell(f"conductor-jobs: control API: {''.join(traceback.format_exception(error))}")
         return refusal(Refused(500, "internal", "the server has a fault, see its output."))

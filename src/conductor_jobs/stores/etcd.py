@@ -97,7 +97,9 @@ class EtcdLeaseStore:
                 "etcd grants no shorter leases."
             )
         keys = LeaseKeys(self._prefix, lease_name, holder)
-        seen = self._held_by(lease_name, holder, term) or await self._look(keys)
+        seen = self._held_by(lease_name, holder)
+        if seen is None or seen.record is None or seen.record.term != term:
+            seen = await self._look(keys)
         while (changed := _decided(lease_name, seen, holder, ttl, term)) is not None:
             confirmed = await self._confirmed(keys, seen, changed)
             if confirmed is not None:
@@ -109,7 +111,8 @@ class EtcdLeaseStore:
     async def release(self, lease_name: str, holder: Holder) -> bool:
         """See `LeaseStore.release`. Cancelling gives the call up, with its connection; it may still be carried out."""
         keys = LeaseKeys(self._prefix, lease_name, holder)
-        while not (seen := await self._look(keys)).barred:
+        seen = self._held_by(lease_name, holder) or await self._look(keys)
+        while not seen.barred:
             lease_record = seen.lease_record(1.0)
             held = records.was_held(lease_record, holder, 0.0)
             steps = [put(keys.barred, b""), *format_steps(keys.format, seen.format_revision)]
@@ -118,6 +121,7 @@ class EtcdLeaseStore:
             if (await self._gateway.transact(when=keys.unchanged(seen), then=steps)).succeeded:
                 await self._revoke(seen.etcd_lease if held else 0)
                 return held
+            seen = await self._look(keys)
         return False
 
     async def wait_released(self, lease_name: str, term: int) -> None:
@@ -185,10 +189,9 @@ class EtcdLeaseStore:
         self._seen[keys.lease_name] = seen
         return seen
 
-    def _held_by(self, lease_name: str, holder: Holder, term: int | None) -> Seen | None:
+    def _held_by(self, lease_name: str, holder: Holder) -> Seen | None:
         held = self._held.get(lease_name)
-        ours = held is not None and held.record is not None and (held.record.holder, held.record.term) == (holder, term)
-        return held if ours else None
+        return held if held is not None and held.record is not None and held.record.holder == holder else None
 
     async def _confirmed(self, keys: LeaseKeys, seen: Seen, changed: LeaseRecord) -> LeaseRecord | None:
         """Write a decision down, and return it as it came about.

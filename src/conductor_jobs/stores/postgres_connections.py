@@ -37,12 +37,12 @@ class Line:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.used_at = 0.0
+        self.used_at: float = 0.0
         #: The notifications that came along with the answers to our statements.
         self.hints: list[psycopg.Notify] = []
         database.add_notify_handler(self.hints.append)
         # A handle of our own: another thread may use it, whatever libpq does with its number at that moment.
-        self.socket = socket.socket(fileno=os.dup(database.fileno()))
+        self.socket: socket.socket = socket.socket(fileno=os.dup(database.fileno()))
 
     def is_sound(self) -> bool:
         """Return whether nothing has come in: what does while nobody asks is mostly the reason of the end."""

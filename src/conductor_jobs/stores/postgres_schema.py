@@ -44,6 +44,8 @@ CREATE TABLE conductor_jobs.node (
 );
 """
 
+# The seed of the hash, "cjob", sets our locks apart from those of others.
+#
 # Expiry is counted on the wall clock of one server process. Another one, after a restart or a failover, may have
 # another clock, and may have lost the last renewal: a lease that it finds gets its whole ttl again. The same goes
 # for one that lies further ahead than a whole ttl, because the clock was set back.
@@ -60,7 +62,7 @@ BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended(asked_name, 1668968290));
+    PERFORM pg_advisory_xact_lock(hashtextextended(asked_name, 1667919714));
     SELECT * INTO lease FROM conductor_jobs.lease l WHERE l.name = asked_name;
     clock := clock_timestamp();
     IF NOT lease.released AND (
@@ -137,7 +139,7 @@ END $$;
 """
 
 _CREATE: Final = (_TABLES, _READ, _ACQUIRE, _RELEASE)
-_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('conductor_jobs', 1668968290))"
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('conductor_jobs', 1667919714))"
 _WHAT_IS_THERE: Final = """
 SELECT to_regnamespace('conductor_jobs') IS NOT NULL, to_regclass('conductor_jobs.schema_version') IS NOT NULL,
        EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace('conductor_jobs'))

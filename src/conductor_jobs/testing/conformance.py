@@ -75,7 +75,7 @@ class ConformanceError(AssertionError):
     def __init__(self, broken: Mapping[str, str]) -> None:
         found = "".join(f"\n- {rule}\n  Observed: {observed}" for rule, observed in broken.items())
         super().__init__(f"the lease store breaks {len(broken)} rules:{found}")
-        self.broken = dict(broken)
+        self.broken: dict[str, str] = dict(broken)
 
 
 async def exercise_lease_store(

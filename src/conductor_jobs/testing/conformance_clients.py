@@ -37,7 +37,7 @@ class Clients:
         prompt: float,
     ) -> None:
         """Ask `stores`, by turns; `open_store` opens another one. `ttl` and `prompt` are in seconds."""
-        self.stores = list(stores)
+        self.stores: list[LeaseStore] = list(stores)
         self.open_store = open_store
         self.ttl = ttl
         self.prompt = prompt
