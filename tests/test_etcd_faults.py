@@ -229,12 +229,12 @@ async def test_a_refused_login_is_a_degraded_standby_until_it_is_taken(server: E
     assert "wr0ng" not in "".join(file.read_text() for file in alpha.folder.iterdir())
 
 
-@pytest.mark.parametrize(("key", "value"), [("format", "2"), ("lease/conductor/record", "leader-7")])
+@pytest.mark.parametrize("value", ["leader-7", '{"format":2}'])
 async def test_on_keys_of_somebody_elses_run_ends_at_once_and_touches_nothing(
-    etcd_server: EtcdServer, tmp_path: Path, key: str, value: str
+    etcd_server: EtcdServer, tmp_path: Path, value: str
 ) -> None:
     url = unused_prefix(etcd_server.url)
-    key = f"{url.rpartition('/')[2]}/{key}"
+    key = f"{url.rpartition('/')[2]}/lease/conductor/record"
     etcd_server.ask("kv/put", {"key": key, "value": value})
     async with EtcdLeaseStore(url) as store:
         conductor = Conductor(TimedJobs(), store=store, log_dir=tmp_path)
