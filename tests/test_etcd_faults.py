@@ -19,7 +19,7 @@ from conductor_jobs.stores.etcd_gateway import EtcdError, EtcdGateway
 from conductor_jobs.stores.etcd_keys import LeaseKeys
 
 from .real_nodes import PATIENCE, RealNode, running, until
-from .real_servers.etcd import EtcdServer, unused_prefix
+from .real_servers.etcd import EtcdServer, running_cluster, unused_prefix
 from .real_servers.etcd import running as running_etcd
 from .real_servers.proxy import Proxy
 
@@ -186,6 +186,24 @@ async def test_latency_near_the_ttl_lets_nobody_lead_until_it_is_over(server: Et
         for node in nodes:
             node.proxy.delay = 0.0
         assert (await recovered(nodes)).term > 1
+
+
+async def test_a_frozen_leader_of_etcds_own_costs_attempts_and_no_term(tmp_path: Path) -> None:
+    with running_cluster(3) as members:
+        await until(lambda: all(each.answers() for each in members))
+        (frozen,) = (each for each in members if each.leads())
+        # It is the first that is asked.
+        ports = sorted((each.port for each in members), key=lambda port: port != frozen.port)
+        store = EtcdLeaseStore(f"etcd://{','.join(f'127.0.0.1:{port}' for port in ports)}")
+        async with running(tmp_path, frozen.port, lambda _: store, "alpha", timing=LONG) as (alpha,):
+            await alpha.until(lambda node: node.leads)
+            frozen.freeze()
+            await alpha.until(lambda node: node.problems())
+            await recovered([alpha])
+            frozen.thaw()
+            await trio.sleep(LONG.ttl / 3)
+            await recovered([alpha])
+            assert (alpha.term, alpha.journal("leader_ended")) == (1, [])
 
 
 async def test_a_clean_handover_does_not_wait_for_the_lease_to_expire(server: EtcdServer, tmp_path: Path) -> None:
