@@ -20,6 +20,8 @@ from .conformance_clients import (
 #: Seconds by which two clocks may differ over a ttl, and the pause between two looks at a lease about to expire.
 _DRIFT: Final = 0.01
 _LOOK: Final = 0.02
+#: How often something that a machine may be too slow for is tried.
+_ATTEMPTS: Final = 5
 
 
 async def an_expired_lease_is_not_renewed(clients: Clients) -> None:
@@ -46,22 +48,37 @@ async def a_lease_lasts_as_long_as_was_told(clients: Clients) -> None:
 
 async def a_renewal_moves_the_expiry(clients: Clients) -> None:
     """A renewal counts the ttl anew: the lease outlives the expiry that was told before, and ends by the last one."""
-    lease, ttl = fresh_lease(), clients.ttl
-    asked_at = trio.current_time()
+    for _ in range(_ATTEMPTS):
+        lease = fresh_lease()
+        last = await _renewed_for_longer_than_a_ttl(clients, lease)
+        if last is not None:
+            break
+    else:
+        raise Observed(f"the store, or this machine, is too slow to renew a lease of {clients.ttl:g} s in time.")
+    grant, asked_at = last
+    taken = await taken_over(clients, lease, BETA)
+    early = asked_at + min(clients.ttl, grant.expires_in) - trio.current_time()
+    require(early < _DRIFT, f"a renewed lease was given to another {early:.3f} s too early: {grant}, then {taken}.")
+
+
+async def _renewed_for_longer_than_a_ttl(clients: Clients, lease: str) -> tuple[LeaseGrant, float] | None:
+    """Return the last renewal and when it was asked for, or None if one came too late through no fault of the store."""
+    ttl, asked_at = clients.ttl, trio.current_time()
     grant = await clients.won(lease, ALPHA, ttl)
     for _ in range(6):
         await trio.sleep(ttl / 4)
         lasts_until, asked_at = asked_at + min(ttl, grant.expires_in), trio.current_time()
         grant = await clients.renew(lease, ALPHA, 1, ttl)
         if not grant.is_leader:
-            late = "an unexpired lease" if trio.current_time() < lasts_until else f"it in {ttl:g} s, which was too slow"
-            raise Observed(f"its holder asked to renew {late}, and was refused: {grant}.")
+            in_time = trio.current_time() < lasts_until
+            require(not in_time, f"its holder asked to renew a lease that had not expired, and was refused: {grant}.")
+            return None
         rival = await clients.campaign(lease, BETA)
         if trio.current_time() < asked_at + min(ttl, grant.expires_in):
             require_refused(rival, f"{named(BETA)} campaigned for a lease that had just been renewed", ALPHA, 1)
-    taken = await taken_over(clients, lease, BETA)
-    early = asked_at + min(ttl, grant.expires_in) - trio.current_time()
-    require(early < _DRIFT, f"a renewed lease was given to another {early:.3f} s too early: {grant}, then {taken}.")
+        elif rival.is_leader:
+            return None
+    return grant, asked_at
 
 
 async def what_is_late_changes_nothing(clients: Clients) -> None:
