@@ -230,7 +230,7 @@ def somebody_else(
 
         do_GET = do_POST
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as its base has it
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as web:
