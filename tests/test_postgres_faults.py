@@ -17,7 +17,7 @@ from conductor_jobs.stores.postgres import PostgresLeaseStore
 from conductor_jobs.stores.postgres_schema import prepare
 
 from .real_nodes import RealNode, running, until
-from .real_servers.postgres import PostgresServer, database_of, execute, instead
+from .real_servers.postgres import PostgresServer, database_name, database_of, execute, instead
 from .real_servers.proxy import Proxy
 
 NODES = ("alpha", "beta")
@@ -154,7 +154,7 @@ async def test_a_lock_that_somebody_holds_ends_the_term_and_is_said_to_be_the_re
 
 
 async def test_a_server_without_room_for_another_connection_is_said_to_be_full(url: str, tmp_path: Path) -> None:
-    name = sql.Identifier(url.rpartition("/")[2])
+    name = sql.Identifier(database_name(url))
     execute(url, "CREATE ROLE tenant LOGIN SUPERUSER PASSWORD 'tenant'")
     try:
         tenant = instead(url, user="tenant", password="tenant")

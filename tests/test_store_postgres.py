@@ -14,7 +14,7 @@ from conductor_jobs.errors import Unusable
 from conductor_jobs.stores import open_store, postgres
 from conductor_jobs.stores.postgres import PostgresLeaseStore
 
-from .real_servers.postgres import PASSWORD, execute, instead
+from .real_servers.postgres import PASSWORD, database_name, execute, instead
 
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
 LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('jobs', 1667919714))"
@@ -256,7 +256,7 @@ async def test_a_grant_is_on_disk_though_the_database_is_told_not_to_wait(
 
 
 async def test_another_isolation_than_read_committed_is_refused_with_the_reason(postgres_url: str) -> None:
-    database = sql.Identifier(postgres_url.rpartition("/")[2])
+    database = sql.Identifier(database_name(postgres_url))
     alter = sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'").format(database)
     execute(postgres_url, alter)
     with pytest.raises(Unusable, match="needs default_transaction_isolation = 'read committed', not 'serializable'"):
@@ -309,7 +309,7 @@ async def test_who_is_not_let_in_may_try_again_and_is_told_why(
 
 
 async def test_a_server_that_may_only_be_read_may_be_tried_again(postgres_url: str, store: PostgresLeaseStore) -> None:
-    database = sql.Identifier(postgres_url.rpartition("/")[2])
+    database = sql.Identifier(database_name(postgres_url))
     alter = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
     execute(postgres_url, alter.format(database, sql.Literal("on")))
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction, match="read-only transaction"):

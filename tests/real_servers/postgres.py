@@ -179,6 +179,11 @@ def execute(url: str, *statements: LiteralString | sql.Composed) -> list[tuple[A
     return rows
 
 
+def database_name(url: str) -> str:
+    """Return the name of the database that a URL leads to."""
+    return urlsplit(url).path.removeprefix("/")
+
+
 def instead(url: str, *, user: str = "", password: str = "", port: str = "", database: str = "") -> str:
     """Return the URL with something else in its place."""
     parts = urlsplit(url)

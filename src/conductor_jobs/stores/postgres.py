@@ -8,7 +8,7 @@ for a release.
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Self, final
+from typing import Any, Final, LiteralString, Self, final
 
 import psycopg
 import trio
@@ -147,7 +147,9 @@ class PostgresLeaseStore:
         rows = await self._ask(self._node_threads, _NODES, (lease_name,))
         return [NodeSeen(Node(*row[:5]), *row[5:]) for row in rows]
 
-    async def _ask(self, threads: Threads, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    async def _ask(
+        self, threads: Threads, query: LiteralString, parameters: tuple[object, ...]
+    ) -> list[tuple[Any, ...]]:
         with self._understood():
             return await self._lines.run(threads, lambda line: _rows(line, query, parameters))
 
@@ -177,7 +179,7 @@ class PostgresLeaseStore:
             raise
 
 
-def _rows(line: Line, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+def _rows(line: Line, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
     cursor = line.database.execute(query, parameters)
     return cursor.fetchall() if cursor.description else []
 

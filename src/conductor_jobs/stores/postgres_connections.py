@@ -212,7 +212,7 @@ class Connections:
     def open(self, patience: float) -> Line:
         """Connect, in a thread, waiting for `patience` seconds at most, but for 2 at least."""
         seconds = math.ceil(min(max(patience, _SHORTEST_CONNECT), _LONGEST_CONNECT))
-        parameters = {"connect_timeout": seconds} | self._parameters
+        parameters: dict[str, Any] = {"connect_timeout": seconds} | self._parameters
         # Prepared statements belong to a session, which a pooler may change from one statement to the next.
         database: Database = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
         try:
