@@ -1,5 +1,6 @@
 """The etcd store on a real etcd: the rules of every store, and what is etcd's own."""
 
+import re
 from collections.abc import Generator
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from conductor_jobs import Holder
 from conductor_jobs.errors import Unusable
 from conductor_jobs.lease import Node
 from conductor_jobs.stores.etcd import EtcdLeaseStore
+from conductor_jobs.stores.etcd_address import EtcdAddress
 from conductor_jobs.stores.etcd_api import EtcdLease
 from conductor_jobs.stores.etcd_gateway import EtcdError, EtcdGateway
 from conductor_jobs.testing import exercise_lease_store
@@ -109,6 +111,21 @@ async def test_a_campaign_that_is_carried_out_late_does_not_supersede_the_next_o
         assert (granted, late.term) == ([1], 2)
 
 
+async def test_a_lease_that_was_taken_and_given_back_meanwhile_gets_the_term_after(
+    etcd_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def grant_late(gateway: EtcdGateway, seconds: int) -> EtcdLease:
+        monkeypatch.setattr(EtcdGateway, "grant", grant)
+        assert (await other.acquire("jobs", BETA, TTL)).term == 1
+        assert await other.release("jobs", BETA)
+        return await grant(gateway, seconds)
+
+    grant = EtcdGateway.grant
+    async with EtcdLeaseStore(etcd_url) as store, EtcdLeaseStore(etcd_url) as other:
+        monkeypatch.setattr(EtcdGateway, "grant", grant_late)
+        assert (await store.acquire("jobs", ALPHA, TTL)).term == 2
+
+
 async def test_a_renewal_costs_two_requests(etcd_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def note(gateway: EtcdGateway, path: str, *rest: Any) -> Any:
         paths.append(path)
@@ -199,6 +216,15 @@ async def test_one_prefix_knows_nothing_of_another(etcd_url: str) -> None:
         assert (await other.acquire("jobs", BETA, TTL)).is_leader
         await other.heartbeat("jobs", Node("beta"), "1", "leader")
         assert list(await store.nodes("jobs")) == []
+
+
+async def test_leases_whose_names_begin_alike_have_nodes_of_their_own(etcd_url: str) -> None:
+    names = ["jobs", "jobs-2", "jobs/3", "jobs0", "job"]
+    async with EtcdLeaseStore(etcd_url) as store:
+        for name in names:
+            await store.heartbeat(name, Node(f"of {name}"), "1", "leader")
+        for name in names:
+            assert [seen.node.node_id for seen in await store.nodes(name)] == [f"of {name}"]
 
 
 # Being told
@@ -446,6 +472,7 @@ async def test_a_member_with_tls_is_known_by_its_certificate(tmp_path: Path) -> 
 )
 def test_a_url_is_shown_without_its_login(url: str, shown: str) -> None:
     assert repr(EtcdLeaseStore(url)) == f"EtcdLeaseStore({shown!r})"
+    assert not re.search("secret|se@cret", repr(EtcdAddress.parsed(url)))
 
 
 @pytest.mark.parametrize(
