@@ -72,7 +72,8 @@ class _Content(httpx2.AsyncByteStream):
 @final
 class _Network(httpcore2.AsyncNetworkBackend):
     def __init__(self) -> None:
-        self._trio = httpcore2.TrioBackend()
+        # Where Trio is missing the name stands for something else.
+        self._trio = cast("httpcore2.AsyncNetworkBackend", httpcore2.TrioBackend())
 
     async def connect_tcp(
         self,
