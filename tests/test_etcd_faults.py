@@ -15,7 +15,8 @@ import trio
 from conductor_jobs import Conductor, Holder, LeaseTiming, Node, TimedJobs
 from conductor_jobs.errors import Unusable
 from conductor_jobs.stores.etcd import EtcdLeaseStore
-from conductor_jobs.stores.etcd_gateway import EtcdError, EtcdGateway
+from conductor_jobs.stores.etcd_errors import EtcdError
+from conductor_jobs.stores.etcd_gateway import EtcdGateway
 from conductor_jobs.stores.etcd_keys import LeaseKeys
 
 from .real_nodes import PATIENCE, RealNode, running, until

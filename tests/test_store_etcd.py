@@ -1,6 +1,7 @@
 """The etcd store on a real etcd: the rules of every store, and what is etcd's own."""
 
 import re
+import threading
 from collections.abc import Generator
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,8 @@ from conductor_jobs.lease import Node
 from conductor_jobs.stores.etcd import EtcdLeaseStore
 from conductor_jobs.stores.etcd_address import EtcdAddress
 from conductor_jobs.stores.etcd_api import EtcdLease
-from conductor_jobs.stores.etcd_gateway import EtcdError, EtcdGateway
+from conductor_jobs.stores.etcd_errors import EtcdError
+from conductor_jobs.stores.etcd_gateway import EtcdGateway
 from conductor_jobs.testing import exercise_lease_store
 
 from .real_servers.etcd import EtcdServer, running, running_cluster, unused_prefix
@@ -317,6 +319,19 @@ async def test_heartbeats_and_watches_that_hang_are_in_no_renewals_way(etcd_serv
         with trio.fail_after(10):
             assert (await store.acquire("jobs", ALPHA, 60.0, term=1)).is_leader
         nursery.cancel_scope.cancel()
+
+
+async def test_a_host_is_looked_up_without_the_threads_of_the_application(etcd_url: str) -> None:
+    done = threading.Event()
+    async with EtcdLeaseStore(etcd_url.replace("127.0.0.1", "localhost")) as store, trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(lambda: trio.to_thread.run_sync(done.wait))
+        await trio.sleep(0.1)
+        try:
+            with trio.fail_after(10):
+                assert (await store.acquire("jobs", ALPHA, TTL)).is_leader
+        finally:
+            done.set()
 
 
 async def test_what_is_no_etcd_is_named(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from ..records import LeaseRecord
 from . import etcd_keys
 from .etcd_address import EtcdAddress
 from .etcd_api import EtcdLease, Event, put
+from .etcd_errors import EtcdError
 from .etcd_expiry import ExpiryEstimates
-from .etcd_gateway import EtcdError, EtcdGateway
+from .etcd_gateway import EtcdGateway
 from .etcd_keys import LeaseKeys, Seen, StoredNode, StoredRecord
 
 # Etcd makes no shorter ones, by its default election timeout of a second.

@@ -16,10 +16,13 @@ Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 @final
 class Header(msgspec.Struct, frozen=True):
-    """The state of the cluster that an answer speaks of, and the term of its own leader election (Raft)."""
+    """The state of the cluster that an answer speaks of, and the term of its own leader election (Raft).
 
-    revision: int = 0
-    raft_term: int = 0
+    Neither is ever 0: where one is missing, something between etcd and us has dropped it.
+    """
+
+    revision: int
+    raft_term: int
 
 
 @final

@@ -24,13 +24,13 @@ from .etcd_api import (
     KeptAlive,
     Message,
     Nothing,
-    Refusal,
     Streamed,
     TimeToLive,
     Transacted,
-    decoded,
     watching,
 )
+from .etcd_errors import EtcdError, EtcdRefusal, answer_of, because
+from .http_transport import Transport
 
 # Status codes of gRPC.
 _INVALID_ARGUMENT: Final = 3
@@ -39,18 +39,7 @@ _UNAVAILABLE: Final = 14
 _UNAUTHENTICATED: Final = 16
 # Longer than any pause between two renewals that is not told otherwise.
 _IDLE_SECONDS: Final = 60.0
-
-
-class EtcdError(Exception):
-    """Etcd could not be asked, or refused; its text is for a user."""
-
-
-class EtcdRefusal(EtcdError):
-    """Etcd answered with an error, and did nothing of what it was asked."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.code: int = code
+_IDLE_CONNECTIONS: Final = 10
 
 
 @final
@@ -128,7 +117,7 @@ class EtcdGateway:
                         if outcome:
                             reading.cancel()
         except httpx2.TransportError as error:
-            raise EtcdError(f"the watch of etcd at {member} broke off{_because(error)}") from error
+            raise EtcdError(f"the watch of etcd at {member} broke off{because(error)}") from error
         if isinstance(outcome, Exception):
             raise outcome
 
@@ -163,14 +152,14 @@ class EtcdGateway:
             member = self.address.members[self._first]
             try:
                 response = await self._client().post(**self._request(member, path, message))
-                return _decoded(response.content, kind, member, response.status_code)
+                return answer_of(response.content, kind, member, response.status_code)
             except httpx2.ConnectError as error:
                 # It got nothing of the call, so another may have it.
-                unreachable.append(f"etcd at {member} cannot be reached{_because(error)}")
+                unreachable.append(f"etcd at {member} cannot be reached{because(error)}")
                 self._ask_another_than(member)
             except httpx2.TransportError as error:
                 self._ask_another_than(member)
-                raise EtcdError(f"etcd at {member} broke off before it answered{_because(error)}") from error
+                raise EtcdError(f"etcd at {member} broke off before it answered{because(error)}") from error
             except EtcdRefusal as refusal:
                 if refusal.code == _UNAVAILABLE:
                     self._ask_another_than(member)
@@ -197,47 +186,25 @@ class EtcdGateway:
         client = self._clients.get()
         if client is None:
             client = httpx2.AsyncClient(
-                verify=self._tls(),
+                transport=Transport(self._tls(), kept=_IDLE_CONNECTIONS, keep_alive=_IDLE_SECONDS),
                 # Time is up when the caller's is. A proxy of the environment's is for the world outside.
                 timeout=None,
                 trust_env=False,
-                limits=httpx2.Limits(max_connections=None, keepalive_expiry=_IDLE_SECONDS),
             )
             self._clients.set(client)
         return client
 
-    def _tls(self) -> ssl.SSLContext:
-        if not self.address.secure:
-            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused; the default reads some hundred certificates
+    def _tls(self) -> ssl.SSLContext | None:
         try:
-            return self.address.ssl_context()
+            return self.address.ssl_context() if self.address.secure else None
         except OSError as error:
             raise Unusable(f"the certificates for {self.address} cannot be read: {error}.") from error
-
-
-def _decoded(content: bytes | str, kind: type[Answer], member: str, status: int = 200) -> Answer:
-    try:
-        if status == 200:
-            return decoded(content, kind)
-    except ValueError:
-        pass  # a stream says by its content that it has failed
-    reason, code = _reason(content)
-    if not reason:
-        raise EtcdError(f"what answers at {member} is not etcd's JSON API (HTTP status {status})")
-    raise EtcdRefusal(f"etcd at {member} refused: {reason.removeprefix('etcdserver: ')}", code)
-
-
-def _reason(content: bytes | str) -> tuple[str, int]:
-    try:
-        return decoded(content, Refusal).reason()
-    except ValueError:
-        return "", 0
 
 
 def _outcome(lines: Sequence[bytes], member: str, enough: Callable[[Event], bool]) -> bool | Exception:
     try:
         for line in lines:
-            watched = _decoded(line, Streamed, member).result
+            watched = answer_of(line, Streamed, member).result
             if watched.canceled and watched.compact_revision:
                 return True
             if watched.canceled:
@@ -247,10 +214,3 @@ def _outcome(lines: Sequence[bytes], member: str, enough: Callable[[Event], bool
     except (EtcdError, Unusable) as error:
         return error
     return False
-
-
-def _because(error: BaseException) -> str:
-    # What TLS has against a certificate is the text of a cause; the errors above it have none.
-    while not str(error) and (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return f": {error}" if str(error) else ""

@@ -120,5 +120,7 @@ def _own_threads() -> trio.CapacityLimiter:
 def _errors_of_httpx() -> Generator[None]:
     try:
         yield
+    except httpcore2.ConnectError as error:  # another member of a cluster may have what nobody got
+        raise httpx2.ConnectError(str(error)) from error
     except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException) as error:
         raise httpx2.TransportError(str(error)) from error
