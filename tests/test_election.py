@@ -105,6 +105,7 @@ async def test_after_a_lost_lease_the_node_campaigns_again_and_gets_a_higher_ter
     store.error = ConnectionError("refused")
     await conductor.wait_standby()
     assert conductor.status().degraded
+    assert conductor.status().problem == "ConnectionError: refused"
     await trio.sleep(3600)
     store.heal()
     healed_at = trio.current_time()
@@ -112,6 +113,7 @@ async def test_after_a_lost_lease_the_node_campaigns_again_and_gets_a_higher_ter
     assert term.number == 2
     assert trio.current_time() - healed_at <= RENEW_INTERVAL
     assert not conductor.status().degraded
+    assert conductor.status().problem is None
     # Knocking for an hour at a dead store is one line, and does not hammer it.
     assert journal.all("acquire_failed") == []
     assert 3600 / RENEW_INTERVAL <= store.count("campaign") <= 2 * 3600 / RENEW_INTERVAL + 10
@@ -177,6 +179,7 @@ async def test_an_unreachable_store_makes_a_degraded_standby_that_keeps_trying(
     await trio.sleep(2 * STORE_TIMEOUT)
     status = conductor.status()
     assert (status.leadership, status.degraded, status.holder_id) == ("standby", True, None)
+    assert status.problem == "the lease store gave no answer within 5 s"
     assert len(journal.all("acquire_failed")) == 1
     store.heal()
     await conductor.wait_leader()

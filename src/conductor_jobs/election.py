@@ -66,6 +66,8 @@ class Election:
         self.last_grant: LeaseGrant | None = None
         self._highest_term = 0
         self.consecutive_failures: int = 0
+        #: In words, what the latest call of the store failed with; None once one has succeeded.
+        self.problem: str | None = None
 
     @property
     def live_scope(self) -> TermScope | None:
@@ -198,15 +200,16 @@ class Election:
         self.last_grant = grant
         self._highest_term = max(self._highest_term, grant.term)
         self.consecutive_failures = 0
+        self.problem = None
 
     def _failed(self, error: Exception, term: int | None) -> None:
         self.consecutive_failures += 1
-        text = problem_text(error)
+        self.problem = problem_text(error)
         if term is not None:
-            self._journal("renew_failed", result="failed", error=text)
+            self._journal("renew_failed", result="failed", error=self.problem)
         elif self.consecutive_failures == 1:
             # A standby may knock at a dead store for hours: the first failure is news, the others are not.
-            self._journal("acquire_failed", result="failed", error=text)
+            self._journal("acquire_failed", result="failed", error=self.problem)
 
     def _begin(self, scope: TermScope) -> None:
         self._scope = scope

@@ -15,11 +15,12 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     """One moment of a conductor.
 
     `term` and `holder_id` are the latest that the store named, whoever leads; `lease_remaining` is the seconds for
-    which our own work may go on, None unless we lead. `degraded`: as many store calls in a row have failed as
-    the threshold allows. `started`: `run` is running. `stopping`: a stop was requested. `batch_in_flight`: the batch
-    id of the tick at work. `last_tick`: the latest that ended in this run. `missed_interval_count`: instants of the
-    grid that went by unused. `entries_lost`: journal entries the disk did not take. `overruns`: leader's work
-    that was found at work after its lease had run out, and still is.
+    which our own work may go on, None unless we lead. `degraded`: as many store calls in a row have failed as the
+    threshold allows. `problem`: what the last of them failed with, None once one has succeeded. `started`: `run` is
+    running. `stopping`: a stop was requested. `batch_in_flight`: the batch id of the tick at work. `last_tick`: the
+    latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
+    journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
+    out, and still is.
     """
 
     node: Node
@@ -30,6 +31,7 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     lease_remaining: float | None = None
     consecutive_renew_failures: int = 0
     degraded: bool = False
+    problem: str | None = None
     started: bool = False
     stopping: bool = False
     batch_in_flight: str | None = None
@@ -57,6 +59,7 @@ def status_of(
         lease_remaining=None if live is None else live.term.lease_remaining(),
         consecutive_renew_failures=election.consecutive_failures,
         degraded=election.consecutive_failures >= renew_failure_threshold,
+        problem=election.problem,
         started=started,
         stopping=started and supervisor.stopping,
         batch_in_flight=None if in_flight is None else in_flight.batch_id,
