@@ -146,6 +146,38 @@ def test_folders_and_store_are_where_they_are_told_to_be(folder: Path) -> None:
     assert not (folder / ".conductor").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["--store", "memory:"], {}, "store memory:: this process alone; "),
+        ([], {"BAA_CONDUCTOR_PUBLIC_API_BASE": "http://control"}, "API base is not used without a shared token"),
+        (
+            ["--store", "memory:"],
+            {"BAA_CONDUCTOR_PUBLIC_API_BASE": "http://control", "BAA_SHARED_TOKEN": "hunter2"},
+            "API base is not used beside --store",
+        ),
+    ],
+)
+def test_it_says_among_whom_it_leads_and_what_is_not_used(
+    folder: Path, arguments: list[str], variables: dict[str, str], said: str
+) -> None:
+    done = run(folder, "start", "app:jobs", "--run-once", *arguments, **variables)
+    assert done.returncode == 0
+    assert said in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_store_that_does_not_answer_is_named_without_its_password(folder: Path) -> None:
+    url = "redis://:hunter2@127.0.0.1:1"
+    done = run(folder, "start", "app:jobs", "--run-once", "--store", url)
+    assert done.returncode == 1
+    assert "store redis://***@127.0.0.1:1: one leader among the processes that use it;" in done.stderr
+    assert "the lease store gave no answer" in done.stderr
+    logs = "".join(file.read_text() for file in (folder / ".conductor/logs/timed-jobs").iterdir())
+    assert '"acquire_failed"' in logs
+    assert "hunter2" not in done.stdout + done.stderr + logs
+
+
 @pytest.mark.parametrize(("app", "code"), [("app:jobs", 0), ("app:empty", 0), ("app:failing", 1)])
 def test_run_once_succeeds_only_if_the_runners_do(folder: Path, app: str, code: int) -> None:
     assert run(folder, "start", app, "--run-once").returncode == code

@@ -41,6 +41,7 @@ def run(folder: Path, *arguments: str, code: str | None = None, **variables: str
         (["--listen", "0.0.0.0:0", "--store", "memory:"], "0.0.0.0:0: 0.0.0.0 can be reached by others: give a token"),
         (["--listen", "nosuch.invalid:80", "--store", "memory:"], "--listen nosuch.invalid:80: "),
         (["--listen", "127.0.0.1:0", "--store", "memory:", "--shared-token", " "], "must be a non-empty line of text."),
+        (["--shared-token", "--listen", "127.0.0.1:0", "--store", "memory:"], "must be given a value."),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_to_be_such_and_nothing_is_served(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -71,7 +72,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     code = code.replace("= None", "= None; sys.modules['starlette.applications'] = None")
     done = run(tmp_path, "--listen", "127.0.0.1:0", "--store", "memory:", code=code)
     assert done.returncode == 2
-    assert "install conductor-jobs with its extra `web`" in done.stderr
+    assert "pip install 'conductor-jobs[web]'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from conductor_jobs.stores.memory import MemoryLeaseStore
 from .support import make_conductor, make_jobs
 
 TOKEN = "letmein"
+CLIENT_STAYS = 3.0
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
 CAMPAIGN: dict[str, Any] = {"leaseName": "jobs", "controllerId": "alpha", "incarnation": "1", "ttl": 30.0}
 RELEASE = {key: CAMPAIGN[key] for key in ("leaseName", "controllerId", "incarnation")}
@@ -72,12 +73,15 @@ class Site:
             return await client.request(method, path, headers=headers, **options)
 
     async def send(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
-        """POST a body in pieces that are left unread where the application reads no further."""
+        """POST a body, in pieces that may be left unread, and go away after a while."""
         pieces = [body[start : start + 4096] for start in range(0, len(body), 4096)]
         answers: list[Any] = []
 
         async def receive() -> dict[str, Any]:
             await trio.lowlevel.checkpoint()
+            if not pieces:
+                await trio.sleep(CLIENT_STAYS)
+                return {"type": "http.disconnect"}
             return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
         async def send(message: Any) -> None:
@@ -550,6 +554,16 @@ async def test_a_store_that_hangs_is_given_up(watches: trio.Nursery, autojump_cl
     assert refused(await site.post("/v1/leader/acquire", **CAMPAIGN)) == (503, "store_failed")
     assert trio.current_time() - start == STORE_TIMEOUT
     assert broken.given_up == 1
+
+
+async def test_a_client_that_goes_away_takes_its_call_with_it(watches: trio.Nursery, autojump_clock: MockClock) -> None:
+    broken = Broken(None)
+    start = trio.current_time()
+    headers = {"content-type": "application/json"}
+    status, answer = await Site(broken, watches).send("/v1/leader/acquire", headers, json.dumps(CAMPAIGN).encode())
+    assert (trio.current_time() - start, broken.given_up) == (CLIENT_STAYS, 1)
+    # For one that has only said that it will send no more.
+    assert (status, answer["error"]) == (408, "gone")
 
 
 async def test_a_store_without_nodes_says_so(memory: MemoryLeaseStore, watches: trio.Nursery) -> None:

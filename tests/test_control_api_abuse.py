@@ -13,7 +13,7 @@ from trio.testing import MockClock, lockstep_stream_pair
 
 from conductor_jobs import Holder
 from conductor_jobs.control_api.connections import IDLE_TIMEOUT, SEND_TIMEOUT, Connection, LimitedListener
-from conductor_jobs.control_api.serving import ControlServer, NotSafe, open_listeners, urls_of
+from conductor_jobs.control_api.serving import GRACE, ControlServer, NotSafe, open_listeners, urls_of
 from conductor_jobs.stores.http import HTTPLeaseStore
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
@@ -231,6 +231,22 @@ async def test_who_comes_when_all_places_are_taken_waits_for_one(nursery: trio.N
             assert await HTTPLeaseStore(url).nodes("jobs") == []
         await idle[1].aclose()
     server.request_stop()
+
+
+async def test_a_stop_waits_for_no_connection_that_is_idle(nursery: trio.Nursery) -> None:
+    listeners = await open_listeners("127.0.0.1", 0, with_token=False)
+    (url,), port = urls_of(listeners), listeners[0].socket.getsockname()[1]
+    server = ControlServer(MemoryLeaseStore(), None)
+
+    async def end(store: HTTPLeaseStore) -> None:
+        await store.nodes("jobs")
+        server.request_stop()
+
+    async with HTTPLeaseStore(url) as store, await trio.open_tcp_stream("127.0.0.1", port):
+        nursery.start_soon(end, store)
+        with trio.move_on_after(GRACE - 1) as patience:
+            await server.run(listeners)
+        assert not patience.cancelled_caught
 
 
 async def test_a_place_is_given_back_when_nobody_was_accepted(autojump_clock: MockClock) -> None:

@@ -58,6 +58,7 @@ def test_the_site_builds_and_every_public_name_can_be_linked_to(site: Path) -> N
         "conductor_jobs.stores.open_store",
         "conductor_jobs.stores.memory.MemoryLeaseStore",
         "conductor_jobs.stores.sqlite.SQLiteLeaseStore",
+        "conductor_jobs.testing.exercise_lease_store",
         "conductor_jobs.testing.tick_context",
     }
     assert wanted - entries == set()

@@ -19,7 +19,7 @@ from conductor_jobs.stores.etcd_gateway import EtcdError, EtcdGateway
 from conductor_jobs.stores.etcd_keys import LeaseKeys
 
 from .real_nodes import PATIENCE, RealNode, running, until
-from .real_servers.etcd import EtcdServer, unused_prefix
+from .real_servers.etcd import EtcdServer, running_cluster, unused_prefix
 from .real_servers.etcd import running as running_etcd
 from .real_servers.proxy import Proxy
 
@@ -188,6 +188,24 @@ async def test_latency_near_the_ttl_lets_nobody_lead_until_it_is_over(server: Et
         assert (await recovered(nodes)).term > 1
 
 
+async def test_a_frozen_leader_of_etcds_own_costs_attempts_and_no_term(tmp_path: Path) -> None:
+    with running_cluster(3) as members:
+        await until(lambda: all(each.answers() for each in members))
+        (frozen,) = (each for each in members if each.leads())
+        # It is the first that is asked.
+        ports = sorted((each.port for each in members), key=lambda port: port != frozen.port)
+        store = EtcdLeaseStore(f"etcd://{','.join(f'127.0.0.1:{port}' for port in ports)}")
+        async with running(tmp_path, frozen.port, lambda _: store, "alpha", timing=LONG) as (alpha,):
+            await alpha.until(lambda node: node.leads)
+            frozen.freeze()
+            await alpha.until(lambda node: node.problems())
+            await recovered([alpha])
+            frozen.thaw()
+            await trio.sleep(LONG.ttl / 3)
+            await recovered([alpha])
+            assert (alpha.term, alpha.journal("leader_ended")) == (1, [])
+
+
 async def test_a_clean_handover_does_not_wait_for_the_lease_to_expire(server: EtcdServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES, timing=LONG) as (alpha, beta):
         await beta.until(lambda node: node.conductor.status().holder_id == "alpha")
@@ -229,12 +247,12 @@ async def test_a_refused_login_is_a_degraded_standby_until_it_is_taken(server: E
     assert "wr0ng" not in "".join(file.read_text() for file in alpha.folder.iterdir())
 
 
-@pytest.mark.parametrize(("key", "value"), [("format", "2"), ("lease/conductor/record", "leader-7")])
+@pytest.mark.parametrize("value", ["leader-7", '{"format":2}'])
 async def test_on_keys_of_somebody_elses_run_ends_at_once_and_touches_nothing(
-    etcd_server: EtcdServer, tmp_path: Path, key: str, value: str
+    etcd_server: EtcdServer, tmp_path: Path, value: str
 ) -> None:
     url = unused_prefix(etcd_server.url)
-    key = f"{url.rpartition('/')[2]}/{key}"
+    key = f"{url.rpartition('/')[2]}/lease/conductor/record"
     etcd_server.ask("kv/put", {"key": key, "value": value})
     async with EtcdLeaseStore(url) as store:
         conductor = Conductor(TimedJobs(), store=store, log_dir=tmp_path)

@@ -17,8 +17,9 @@ import trio
 from conductor_jobs import Holder, LeaseTiming
 from conductor_jobs.stores.http import HTTPLeaseStore
 from conductor_jobs.stores.http_errors import ControlAPIError
+from conductor_jobs.verify import verify
 
-from .real_nodes import TTL, RealNode, running, until
+from .real_nodes import PATIENCE, TTL, RealNode, running, until
 from .real_servers import free_port
 from .real_servers.control_api import TOKEN, ControlAPIProcess
 
@@ -148,6 +149,31 @@ async def test_connections_that_break_cost_an_attempt_and_no_term(server: Contro
         assert [node.term for node in nodes] == [1, 1]
 
 
+async def test_the_threads_of_the_application_are_not_needed_to_find_the_host(server: ControlAPIProcess) -> None:
+    busy, threads = threading.Event(), trio.to_thread.current_default_thread_limiter()
+    url = server.url.replace("127.0.0.1", "localhost")
+    async with trio.open_nursery() as nursery, HTTPLeaseStore(url, TOKEN) as store:
+        for _ in range(int(threads.total_tokens)):
+            nursery.start_soon(in_thread, busy.wait)
+        await until(lambda: threads.available_tokens == 0)
+        with trio.move_on_after(PATIENCE) as patience:
+            assert (await store.acquire("conductor", Holder("alpha", "1"), 30.0)).is_leader
+        busy.set()
+    assert not patience.cancelled_caught
+
+
+async def test_an_address_that_leads_nowhere_is_not_waited_for(
+    server: ControlAPIProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(_host: str, _port: int) -> list[str]:
+        # One where nobody listens, one that swallows (TEST-NET-1, RFC 5737), and the right one.
+        return ["127.0.0.2", "192.0.2.1", "127.0.0.1"]
+
+    monkeypatch.setattr("conductor_jobs.stores.http_transport._looked_up", look_up)
+    async with HTTPLeaseStore(server.url.replace("127.0.0.1", "conductor.example"), TOKEN) as store:
+        assert (await store.acquire("conductor", Holder("alpha", "1"), 30.0)).is_leader
+
+
 async def test_of_two_nodes_the_one_that_is_cut_off_stops_and_the_other_leads(
     server: ControlAPIProcess, tmp_path: Path
 ) -> None:
@@ -230,7 +256,7 @@ def somebody_else(
 
         do_GET = do_POST
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as its base has it
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as web:
@@ -259,6 +285,23 @@ async def test_what_is_no_control_api_is_said_to_be_none(server: ControlAPIProce
         await HTTPLeaseStore(f"https://127.0.0.1:{server.port}", TOKEN).acquire("a", Holder("b", "c"), 1.0)
     with pytest.raises(ControlAPIError, match="Connection refused"):
         await HTTPLeaseStore(f"http://127.0.0.1:{free_port()}", TOKEN).acquire("a", Holder("b", "c"), 1.0)
+
+
+async def test_two_servers_over_one_file_are_as_good_as_one(server: ControlAPIProcess, tmp_path: Path) -> None:
+    other = ControlAPIProcess(tmp_path / "other", store=f"sqlite:///{tmp_path / 'server' / 'conductor.db'}")
+    other.start()
+    try:
+        async with over(server, tmp_path, "alpha") as (alpha,), over(other, tmp_path, "beta") as (beta,):
+            await alpha.until(lambda node: node.leads)
+            await beta.until(lambda node: node.conductor.status().holder_id == "alpha")
+            await alpha.conductor.stop()
+            await beta.until(lambda node: node.leads)
+            assert beta.term == 2
+            await beta.ticks()
+    finally:
+        other.kill()
+    report = verify([alpha.folder, beta.folder])
+    assert report.violation_count == 0, report.violations
 
 
 async def test_over_memory_a_restart_begins_again_and_a_node_waits_until_terms_rise(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Steps:
             raise SystemExit(4)
         await trio.sleep(0.01)
 
-    def open_store(self, url: str) -> LeaseStore:
+    def open_store(self, url: str, *, token: str | None) -> LeaseStore:
         return RecordedStore(self)
 
 

@@ -303,3 +303,16 @@ async def test_two_conductors_of_a_process_need_two_lease_names(nursery: trio.Nu
     await nursery.start(conductors[1].run)
     for conductor in conductors[1:]:
         await conductor.stop()
+
+
+async def test_a_stop_at_the_very_end_of_a_run_waits_until_the_conductor_may_run_again(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    conductor, _ = make_conductor(make_jobs())
+    for _ in range(50):
+        await nursery.start(conductor.run)
+        await conductor.wait_leader()
+        conductor.request_stop()
+        while conductor.started:
+            await trio.lowlevel.checkpoint()
+        await conductor.stop()

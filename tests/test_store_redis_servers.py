@@ -306,6 +306,39 @@ async def test_a_server_with_an_append_only_file_keeps_the_term_over_a_kill(tmp_
             assert (await store.acquire("jobs", BETA, 30.0)).term == 3
 
 
+async def test_after_a_restart_a_lease_gets_its_whole_ttl_again_once_and_a_free_one_is_free(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        store = RedisLeaseStore(server.url)
+        await store.acquire("held", ALPHA, 0.5)
+        await store.acquire("expired", ALPHA, 0.001)
+        await store.acquire("free", ALPHA, 0.5)
+        await store.release("free", ALPHA)
+        server.kill()
+        await trio.sleep(0.6)
+        server.start()
+        for name in ("held", "expired"):
+            refused = await store.acquire(name, BETA, 30.0)
+            assert (refused.is_leader, refused.expires_in) == (False, 0.5 if name == "held" else 0.001)
+        assert (await store.acquire("free", BETA, 30.0)).term == 2
+        with trio.fail_after(PATIENCE):
+            while not (grant := await store.acquire("held", BETA, 30.0)).is_leader:
+                await trio.sleep(0.05)
+        assert grant.term == 2
+
+
+async def test_users_who_may_and_may_not_ask_which_server_it_is_share_a_lease(guarded: RedisServer) -> None:
+    one = RedisLeaseStore(url_for(guarded, "documented", database=6))
+    other = RedisLeaseStore(url_for(guarded, "no-info", database=6))
+    with pytest.warns(RuntimeWarning, match="could not be checked"):
+        await other.acquire("jobs", ALPHA, 0.3)
+    with trio.fail_after(PATIENCE):
+        while not (grant := await one.acquire("jobs", BETA, 0.3)).is_leader:
+            assert not (await other.acquire("jobs", Holder("gamma", "1"), 30.0, term=1)).is_leader
+            await trio.sleep(0.05)
+    assert grant.term == 2
+    assert (await other.acquire("jobs", BETA, 30.0, term=2)).is_leader
+
+
 async def test_a_server_without_one_gives_a_term_twice_which_is_what_the_warning_is_for(tmp_path: Path) -> None:
     with running(tmp_path, {"appendonly": "no"}) as server:
         async with RedisLeaseStore(server.url) as store:

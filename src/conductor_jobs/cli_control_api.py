@@ -3,12 +3,12 @@
 import os
 import re
 from contextlib import AsyncExitStack
-from types import ModuleType
 from typing import Final
 
 import click
 import trio
 
+from .control_api.asking import look
 from .errors import Unusable
 from .failures import error_text, sole_exception
 from .lease import LeaseStore
@@ -43,6 +43,9 @@ def _store(_context: click.Context, _parameter: click.Parameter, text: str) -> s
 
 
 def _token(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and text.startswith("--"):
+        # An empty shell variable makes a value of the next flag.
+        raise click.BadParameter("must be given a value.")
     text = text if text is not None else os.environ.get(_VARIABLE) or None
     if text is not None and LINE.parse(text) is None:
         raise click.BadParameter(f"must be {LINE.words}.")
@@ -65,36 +68,28 @@ def control_api_command(listen: tuple[str, int], store: str, shared_token: str |
 
     Exit code 0: ended by a signal; 2: bad input, or an address or a store that cannot be used; 130: by two signals.
     """
-    serving = _serving()
     try:
-        trio.run(_serve, serving, listen, store, shared_token)
+        trio.run(_serve, listen, store, shared_token)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("conductor_jobs"):
+            raise
+        raise click.ClickException(f"the control API needs {error.name}: pip install 'conductor-jobs[web]'.") from None
     except BaseException as error:
-        cause = sole_exception(error)
-        if isinstance(cause, OSError | serving.NotSafe):
-            reason = getattr(cause, "strerror", None) or error_text(cause)
-            raise click.ClickException(f"--listen {listen[0]}:{listen[1]}: {reason}") from error
+        if isinstance(cause := sole_exception(error), click.ClickException):
+            raise cause from error
         raise
     return 0
 
 
-def _serving() -> ModuleType:
-    try:
-        from .control_api import serving
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"the control API needs {error.name}: install conductor-jobs with its extra `web`."
-        ) from None
-    return serving
+async def _serve(listen: tuple[str, int], store_url: str, token: str | None) -> None:
+    from .control_api.serving import GRACE, ControlServer, urls_of
 
-
-async def _serve(serving: ModuleType, listen: tuple[str, int], store_url: str, token: str | None) -> None:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(store_url))
-        await _try(serving, store)
-        server = serving.ControlServer(store, token)
-        listeners = await serving.open_listeners(*listen, with_token=token is not None)
+        await _try(store)
+        server, listeners = ControlServer(store, token), await _listeners(listen, token)
         who = "for whoever bears the token" if token is not None else "without a token, for this machine"
-        where = f"{', '.join(serving.urls_of(listeners))}, {who}; store {shown_url(store_url)}"
+        where = f"{', '.join(urls_of(listeners))}, {who}; store {shown_url(store_url)}"
         tell(f"conductor-jobs: control API at {where}")
         at_once = trio.CancelScope()
 
@@ -102,15 +97,25 @@ async def _serve(serving: ModuleType, listen: tuple[str, int], store_url: str, t
             with at_once:
                 await server.run(listeners)
 
-        await run_until_signalled(run, server.request_stop, at_once.cancel, serving.GRACE)
+        await run_until_signalled(run, server.request_stop, at_once.cancel, GRACE)
 
 
-async def _try(serving: ModuleType, store: LeaseStore) -> None:
+async def _listeners(listen: tuple[str, int], token: str | None) -> list[trio.SocketListener]:
+    from .control_api.serving import NotSafe, open_listeners
+
+    try:
+        return await open_listeners(*listen, with_token=token is not None)
+    except (OSError, NotSafe) as error:
+        reason = getattr(error, "strerror", None) or error_text(error)
+        raise click.ClickException(f"--listen {listen[0]}:{listen[1]}: {reason}") from error
+
+
+async def _try(store: LeaseStore) -> None:
     """Ask the store once, so that one that can never work is told of now. Raises Unusable."""
     problem = "no answer"
     with trio.move_on_after(_PATIENCE):
         try:
-            await serving.look(store, "conductor")
+            await look(store, "conductor")
         except Unusable:
             raise
         except Exception as error:  # noqa: BLE001 - a store that is down may come up

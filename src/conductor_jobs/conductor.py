@@ -199,10 +199,9 @@ class Conductor:
         if supervisor is not None and supervisor.is_in_work(trio.lowlevel.current_task()):
             raise RuntimeError("stop() in leader's work would wait for itself: use request_stop()")
         self.request_stop()
-        if supervisor is None:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._leadership.wait_ended(lambda: self._supervisor is supervisor)
+        # Also of a run that has nothing left to do but to return: only then may the next one begin.
+        latest = self._supervisor
+        await self._leadership.wait_over(lambda: self._supervisor is latest)
 
     def cancel_work(self) -> None:
         """Stop without a drain: leader's work is cancelled at once. On the loop's thread; nothing when not running."""

@@ -6,7 +6,7 @@ import os
 import ssl
 import urllib.request
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,11 +83,20 @@ class EtcdServer:
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return json.loads(response.read())
 
+    def leads(self) -> bool:
+        """Return whether it is its cluster's leader."""
+        status = self.ask("maintenance/status")
+        return bool(status["leader"] == status["header"]["member_id"])
+
     def answers(self) -> bool:
-        """Return whether it has a leader, which may be itself; what that raises is a no."""
+        """Return whether there is a leader, which may be itself; an error is a no as well."""
         trusting = ssl._create_unverified_context()
-        with urllib.request.urlopen(f"{self._api}/health", timeout=1, context=trusting) as response:
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"{self._api}/health", timeout=1, context=trusting) as response,
+        ):
             return b'"true"' in response.read()
+        return False
 
 
 @contextmanager

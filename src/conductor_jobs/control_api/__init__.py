@@ -3,7 +3,8 @@
     asking        one bounded question to the store; how a lease stands
     watches       whoever waits for a release, or the next term, is told, over any store
     calls         what each route does with the store
-    exchange      one request: body or query, the call, the envelope of its answer
+    decoding      a request from a body or a URL, or what is wrong with it
+    exchange      one request: what it asks, the call, the envelope of its answer
     app           who may ask, and for what
     connections   no more of them than can be served, and none that brings nothing
     serving       listening; one server's life and its end

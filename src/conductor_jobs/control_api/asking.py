@@ -14,7 +14,7 @@ STORE_TIMEOUT: Final = 15.0
 # Not for long, for it is never granted.
 _TTL: Final = 30.0
 # Who has never campaigned holds nothing: no store confirms a renewal to it.
-_ONLOOKER: Final = Holder("control-api", secrets.token_hex(8))
+_ONLOOKER: Final = Holder("onlooker", secrets.token_hex(8))
 
 
 @final

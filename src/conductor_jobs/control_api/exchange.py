@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ..stderr import tell
 from ..stores import http_wire as wire
 from .asking import Refused
+from .decoding import BadRequest, converted_query, decoded_body
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -37,10 +38,11 @@ async def answer_to(
         data = await _while_there(request, lambda: call(asked))
     except Refused as error:
         return refusal(error)
-    except wire.BadRequest as error:
+    except BadRequest as error:
         return refusal(Refused(400, "bad_request", str(error)))
     except ClientGone:
-        return Response()
+        # Read by nobody, or by one who has closed his side alone and may take it for an answer.
+        return refusal(Refused(408, "gone", "the connection was closed before there was an answer."))
     except Exception as error:  # noqa: BLE001 - a fault of ours is told of here, and not to whoever asks
         tell(f"conductor-jobs: control API: {''.join(traceback.format_exception(error))}")
         return refusal(Refused(500, "internal", "the server has a fault, see its output."))
@@ -61,7 +63,7 @@ def _response(status: int, answer: wire.Answer) -> Response:
 
 
 def _query(request: Request, what: type[Asked]) -> Asked:
-    return wire.converted_query(request.query_params.multi_items(), what)
+    return converted_query(request.query_params.multi_items(), what)
 
 
 async def _body(request: Request, what: type[Asked]) -> Asked:
@@ -69,9 +71,9 @@ async def _body(request: Request, what: type[Asked]) -> Asked:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "unsupported_media_type", "the content-type must be application/json.")
     if request.query_params:
-        raise wire.BadRequest("what is asked belongs into the body, not into the URL.")
+        raise BadRequest("what is asked belongs into the body, not into the URL.")
     with trio.move_on_after(BODY_TIMEOUT):
-        return wire.decoded_body(await _whole_body(request), what)
+        return decoded_body(await _whole_body(request), what)
     raise Refused(408, "too_slow", f"the body must arrive within {BODY_TIMEOUT:g} s.")
 
 

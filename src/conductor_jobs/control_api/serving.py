@@ -23,7 +23,6 @@ from ..failures import error_text, sole_exception, split_failure
 from ..lease import LeaseStore
 from ..stderr import tell
 from .app import ControlAPI
-from .asking import look as look
 from .connections import IDLE_TIMEOUT, Connection, LimitedListener
 
 #: Seconds that requests in flight have when the server stops.

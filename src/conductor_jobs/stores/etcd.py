@@ -28,10 +28,10 @@ from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, O
 from ..records import LeaseRecord
 from . import etcd_keys
 from .etcd_address import EtcdAddress
-from .etcd_api import EtcdLease, Event, get, put, unchanged_since
+from .etcd_api import EtcdLease, Event, put
 from .etcd_expiry import ExpiryEstimates
 from .etcd_gateway import EtcdError, EtcdGateway
-from .etcd_keys import LeaseKeys, Seen, StoredNode, StoredRecord, format_steps
+from .etcd_keys import LeaseKeys, Seen, StoredNode, StoredRecord
 
 # Etcd makes no shorter ones, by its default election timeout of a second.
 SHORTEST_TTL: Final = 2.0
@@ -63,7 +63,6 @@ class EtcdLeaseStore:
         self._seen: dict[str, Seen] = {}
         self._held: dict[str, Seen] = {}
         self._expiries = ExpiryEstimates(self._gateway)
-        self._format_revision = 0
 
     def __repr__(self) -> str:
         return f"EtcdLeaseStore({str(self._address)!r})"
@@ -104,7 +103,9 @@ class EtcdLeaseStore:
             confirmed = await self._confirmed(keys, seen, changed)
             if confirmed is not None:
                 return _answer(confirmed, term, is_leader=True)
-            seen = await self._look(keys)
+            barred, seen = await self._is_barred(keys), await self._look(keys)
+            if barred:
+                break
         stands = seen.lease_record(await self._expiries.expires_in(lease_name, seen))
         return _answer(stands, term, is_leader=False)
 
@@ -112,17 +113,18 @@ class EtcdLeaseStore:
         """See `LeaseStore.release`. Cancelling gives the call up, with its connection; it may still be carried out."""
         keys = LeaseKeys(self._prefix, lease_name, holder)
         seen = self._held_by(lease_name, holder) or await self._look(keys)
-        while not seen.barred:
+        while True:
             lease_record = seen.lease_record(1.0)
             held = records.was_held(lease_record, holder, 0.0)
-            steps = [put(keys.barred, b""), *format_steps(keys.format, seen.format_revision)]
+            steps = [put(keys.barred, b"")]
             if seen.record is not None and records.release(lease_record, holder) is not None:
                 steps += keys.writing(msgspec.structs.replace(seen.record, released=True), alive_by=0)
             if (await self._gateway.transact(when=keys.unchanged(seen), then=steps)).succeeded:
                 await self._revoke(seen.etcd_lease if held else 0)
                 return held
+            if await self._is_barred(keys):
+                return False
             seen = await self._look(keys)
-        return False
 
     async def wait_released(self, lease_name: str, term: int) -> None:
         """See `ReleaseWatcher.wait_released`. Cancelling stops the waiting only.
@@ -140,21 +142,13 @@ class EtcdLeaseStore:
         """See `NodeRegistry.heartbeat`. `last_seen_at` is by this machine's clock, since etcd tells no time."""
         described = (node.node_id, node.host, node.role, node.priority, node.version)
         stored = StoredNode(*described, incarnation, state, time.time())
-        key = etcd_keys.format_key(self._prefix)
-        put_node = put(etcd_keys.node_key(self._prefix, lease_name, node.node_id), msgspec.json.encode(stored))
-        while not (
-            await self._gateway.transact(
-                when=[unchanged_since(key, self._format_revision)],
-                then=[put_node, *format_steps(key, self._format_revision)],
-            )
-        ).succeeded:
-            found = (await self._gateway.transact(then=[get(key)])).found()
-            self._format_revision = etcd_keys.checked_format(found[0] if found else None)
+        key = etcd_keys.node_key(self._prefix, lease_name, node.node_id)
+        await self._gateway.write(key, msgspec.json.encode(stored))
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
-        answer = await self._gateway.transact(then=[get(*etcd_keys.node_range(self._prefix, lease_name))])
-        return sorted(map(etcd_keys.decoded_node, answer.found()), key=lambda seen: seen.node.node_id)
+        found = await self._gateway.read(*etcd_keys.node_range(self._prefix, lease_name))
+        return sorted(map(etcd_keys.decoded_node, found.kvs), key=lambda seen: seen.node.node_id)
 
     async def _wait(self, lease_name: str, is_over: Callable[[StoredRecord], bool]) -> None:
         keys = LeaseKeys(self._prefix, lease_name, _NOBODY)
@@ -185,9 +179,13 @@ class EtcdLeaseStore:
             self._expiries.heard_of(keys.lease_name, kv.mod_revision, seen.record.granted)
 
     async def _look(self, keys: LeaseKeys) -> Seen:
-        seen = keys.seen(await self._gateway.transact(then=keys.reading()))
+        seen = keys.seen(await self._gateway.read(*keys.range))
         self._seen[keys.lease_name] = seen
         return seen
+
+    async def _is_barred(self, keys: LeaseKeys) -> bool:
+        # Asked only when a decision was not to be written: whoever is barred stays so.
+        return bool((await self._gateway.read(keys.barred)).kvs)
 
     def _held_by(self, lease_name: str, holder: Holder) -> Seen | None:
         held = self._held.get(lease_name)
@@ -201,8 +199,7 @@ class EtcdLeaseStore:
         etcd_lease = await self._etcd_lease(seen, changed)
         record = None if etcd_lease.number == seen.etcd_lease else _stored(changed, etcd_lease.seconds)
         written = await self._gateway.transact(
-            when=keys.unchanged(seen),
-            then=[*format_steps(keys.format, seen.format_revision), *keys.writing(record, alive_by=etcd_lease.number)],
+            when=keys.unchanged(seen), then=keys.writing(record, alive_by=etcd_lease.number)
         )
         if not written.succeeded or not etcd_lease.counts_in(written.header.raft_term):
             return None
@@ -226,7 +223,7 @@ class EtcdLeaseStore:
 
 
 def _decided(lease_name: str, seen: Seen, holder: Holder, ttl: float, term: int | None) -> LeaseRecord | None:
-    changed = records.acquire(seen.lease_record(ttl), holder, ttl, term, 0.0, barred=seen.barred)
+    changed = records.acquire(seen.lease_record(ttl), holder, ttl, term, 0.0, barred=False)
     if changed is not None and changed.term == TERM_LIMIT:
         raise Unusable(f"etcd lease {lease_name!r} has no number left for its next term.")
     return changed
@@ -239,4 +236,11 @@ def _answer(record: LeaseRecord | None, term: int | None, *, is_leader: bool) ->
 
 def _stored(record: LeaseRecord, granted: int) -> StoredRecord:
     holder = record.holder
-    return StoredRecord(holder.node_id, holder.incarnation, record.term, record.ttl, granted, released=False)
+    return StoredRecord(
+        node_id=holder.node_id,
+        incarnation=holder.incarnation,
+        term=record.term,
+        ttl=record.ttl,
+        granted=granted,
+        released=False,
+    )

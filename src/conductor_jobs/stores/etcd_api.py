@@ -34,29 +34,18 @@ class KeyValue(msgspec.Struct, frozen=True):
 
 @final
 class Found(msgspec.Struct, frozen=True):
-    """The answer to one `get`."""
+    """The answer to a read: the keys that are there."""
 
+    header: Header
     kvs: Sequence[KeyValue] = ()
 
 
 @final
-class Step(msgspec.Struct, frozen=True):
-    """The answer to one step of a transaction; only that to a `get` is looked at."""
-
-    response_range: Found | None = None
-
-
-@final
 class Transacted(msgspec.Struct, frozen=True):
-    """The answer to `transaction`: which of the two branches was taken, and what each of its steps brought."""
+    """The answer to a transaction: whether it was carried out."""
 
     header: Header
     succeeded: bool = False
-    responses: Sequence[Step] = ()
-
-    def found(self) -> list[KeyValue]:
-        """Return the keys that the branch has read."""
-        return [each for step in self.responses if step.response_range for each in step.response_range.kvs]
 
 
 @final
@@ -171,11 +160,6 @@ def decoded(data: bytes | str, kind: type[Answer]) -> Answer:
     return msgspec.json.decode(data, type=kind, strict=False)
 
 
-def get(key: bytes, end: bytes | None = None) -> Message:
-    """Read a key, or all from `key` up to but without `end`."""
-    return {"request_range": {"key": key} if end is None else {"key": key, "range_end": end}}
-
-
 def put(key: bytes, value: bytes, lease: int = 0) -> Message:
     """Write a key, which is deleted when that etcd lease runs out."""
     return {"request_put": {"key": key, "value": value, "lease": str(lease)}}
@@ -196,11 +180,6 @@ def lives_by(key: bytes, lease: int) -> Message:
     return {"key": key, "target": "LEASE", "result": "EQUAL", "lease": str(lease)}
 
 
-def transaction(*, when: Sequence[Message] = (), then: Sequence[Message], otherwise: Sequence[Message] = ()) -> Message:
-    """If all comparisons hold take the one branch, else the other, in one step that nobody else's comes between."""
-    return {"compare": when, "success": then, "failure": otherwise}
-
-
-def watch(key: bytes, end: bytes, from_revision: int) -> Message:
+def watching(key: bytes, end: bytes, from_revision: int) -> Message:
     """Be told of whatever is written from `key` up to but without `end`, beginning with that revision."""
     return {"create_request": {"key": key, "range_end": end, "start_revision": str(from_revision)}}

@@ -19,6 +19,7 @@ from .etcd_api import (
     Authenticated,
     EtcdLease,
     Event,
+    Found,
     Granted,
     KeptAlive,
     Message,
@@ -28,8 +29,7 @@ from .etcd_api import (
     TimeToLive,
     Transacted,
     decoded,
-    transaction,
-    watch,
+    watching,
 )
 
 # Status codes of gRPC.
@@ -73,11 +73,22 @@ class EtcdGateway:
             self._clients.set(None)
             await client.aclose()
 
-    async def transact(
-        self, *, when: Sequence[Message] = (), then: Sequence[Message], otherwise: Sequence[Message] = ()
-    ) -> Transacted:
-        """Carry out a transaction; one that only reads sees what was written before it was asked (linearizable)."""
-        return await self._ask("kv/txn", transaction(when=when, then=then, otherwise=otherwise), Transacted)
+    async def read(self, key: bytes, end: bytes | None = None) -> Found:
+        """Read a key, or all from `key` up to but without `end`, as they are after all that was written before.
+
+        A transaction of reads would bring keys from anywhere; but one that is given up in the middle ends the process
+        of an etcd before 3.5.7 (its issues 14110 and 14891).
+        """
+        message: Message = {"key": key} if end is None else {"key": key, "range_end": end}
+        return await self._ask("kv/range", message, Found)
+
+    async def write(self, key: bytes, value: bytes) -> None:
+        """Write a key, whatever it held before."""
+        await self._ask("kv/put", {"key": key, "value": value}, Nothing)
+
+    async def transact(self, *, when: Sequence[Message], then: Sequence[Message]) -> Transacted:
+        """If all comparisons hold carry out all steps, in one step that nobody else's comes between."""
+        return await self._ask("kv/txn", {"compare": when, "success": then}, Transacted)
 
     async def grant(self, seconds: int) -> EtcdLease:
         """Begin an etcd lease, of more seconds than asked for should etcd insist."""
@@ -104,7 +115,7 @@ class EtcdGateway:
         that revision (compaction): then look again, and watch from there.
         """
         member = self.address.members[self._first]
-        request = self._client().stream("POST", **self._request(member, "watch", watch(key, end, from_revision)))
+        request = self._client().stream("POST", **self._request(member, "watch", watching(key, end, from_revision)))
         outcome: bool | Exception = False
         try:
             # Httpx2 leaves generators behind where a response is not read to its end, unless the reading is cancelled.

@@ -1,16 +1,15 @@
 """Which keys an etcd lease store has, what is in them, and how a lease is read from them.
 
-    PREFIX/format                                "1": who writes here agrees on what follows
     PREFIX/lease/NAME/record                     holder, incarnation, term; never deleted, so that terms rise for ever
     PREFIX/lease/NAME/alive                      lives by an etcd lease: where it is missing, the lease has expired
     PREFIX/released/NAME/NODE/INCARNATION        an incarnation that is barred
     PREFIX/nodes/NAME/NODE                       a node's last heartbeat
 
-NAME, NODE and INCARNATION are percent-encoded. The number of the format is in a key, not in the prefix: two versions
-side by side would have a leader each.
+NAME, NODE and INCARNATION are percent-encoded. The number of the format is in the values, not in the prefix: two
+versions side by side would have a leader each.
 """
 
-from typing import Annotated, Final, final
+from typing import Annotated, Literal, final
 from urllib.parse import quote
 
 import msgspec
@@ -18,13 +17,11 @@ import msgspec
 from ..errors import Unusable
 from ..lease import TERM_LIMIT, Holder, Node, NodeSeen, NodeState, Role
 from ..records import LeaseRecord
-from .etcd_api import KeyValue, Message, Transacted, delete, get, lives_by, put, unchanged_since
-
-FORMAT: Final = b"1"
+from .etcd_api import Found, KeyValue, Message, delete, lives_by, put, unchanged_since
 
 
 @final
-class StoredRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StoredRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A lease's record; `ttl` in seconds as asked for, `granted` as etcd gave them."""
 
     node_id: str
@@ -33,6 +30,7 @@ class StoredRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ttl: Annotated[float, msgspec.Meta(gt=0)]
     granted: Annotated[int, msgspec.Meta(gt=0)]
     released: bool
+    format: Literal[1] = 1
 
     @property
     def holder(self) -> Holder:
@@ -52,6 +50,7 @@ class StoredNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     incarnation: str
     state: NodeState
     last_seen_at: float
+    format: Literal[1] = 1
 
     def seen(self) -> NodeSeen:
         """Return it as `NodeRegistry.nodes` does."""
@@ -64,16 +63,14 @@ class Seen(msgspec.Struct, frozen=True):
     """A lease as it stood at one instant of etcd's, at the revision `at`.
 
     `revision` is that of the record, 0 where there is none; `etcd_lease` keeps the lease alive, 0 once it has expired;
-    `renewal` is the revision that tells renewals apart; `barred` speaks of the holder that asked.
+    `renewal` is the revision that tells renewals apart.
     """
 
     at: int
-    format_revision: int
     record: StoredRecord | None
     revision: int
     etcd_lease: int
     renewal: int
-    barred: bool
 
     def lease_record(self, expires_in: float) -> LeaseRecord | None:
         """Return the record as `conductor_jobs.records` takes it, `expires_in` seconds before its expiry.
@@ -90,12 +87,10 @@ class Seen(msgspec.Struct, frozen=True):
         """Return it once a transaction of that revision has kept it alive, and has written that record, if any."""
         return Seen(
             at=revision,
-            format_revision=self.format_revision or revision,
             record=record or self.record,
             revision=revision if record else self.revision,
             etcd_lease=etcd_lease,
             renewal=revision,
-            barred=False,
         )
 
 
@@ -106,36 +101,28 @@ class LeaseKeys:
     def __init__(self, prefix: str, lease_name: str, holder: Holder) -> None:
         root = f"{prefix}/lease/{_part(lease_name)}/"
         self.lease_name: str = lease_name
-        self.format: bytes = format_key(prefix)
         self.record: bytes = f"{root}record".encode()
         self.alive: bytes = f"{root}alive".encode()
-        incarnation = (_part(lease_name), _part(holder.node_id), _part(holder.incarnation))
-        #: From where up to where the record and the sign of life are.
+        #: From where up to where the two are.
         self.range: tuple[bytes, bytes] = _below(root)
+        incarnation = (_part(lease_name), _part(holder.node_id), _part(holder.incarnation))
         self.barred: bytes = "/".join((prefix, "released", *incarnation)).encode()
 
-    def reading(self) -> list[Message]:
-        """Return the steps that read what `seen` takes."""
-        return [get(key) for key in (self.format, self.record, self.alive, self.barred)]
-
-    def seen(self, answer: Transacted) -> Seen:
-        """Return what the keys say that were read. Raises Unusable for what this conductor-jobs would not write."""
-        by_key = {each.key: each for each in answer.found()}
-        stored_format, record, alive = (by_key.get(key) for key in (self.format, self.record, self.alive))
+    def seen(self, found: Found) -> Seen:
+        """Return what the keys of `range` say. Raises Unusable for what this conductor-jobs would not write."""
+        by_key = {each.key: each for each in found.kvs}
+        record, alive = by_key.get(self.record), by_key.get(self.alive)
         return Seen(
-            at=answer.header.revision,
-            format_revision=checked_format(stored_format),
+            at=found.header.revision,
             record=None if record is None else decoded_record(record),
             revision=0 if record is None else record.mod_revision,
             etcd_lease=0 if alive is None else alive.lease,
             renewal=0 if alive is None else alive.mod_revision,
-            barred=self.barred in by_key,
         )
 
     def unchanged(self, seen: Seen) -> list[Message]:
         """Return the comparisons that hold as long as a decision made from `seen`, not being barred, still stands."""
         return [
-            unchanged_since(self.format, seen.format_revision),
             unchanged_since(self.record, seen.revision),
             lives_by(self.alive, seen.etcd_lease),
             unchanged_since(self.barred, 0),
@@ -145,18 +132,6 @@ class LeaseKeys:
         """Return the steps that write a record, if it changes, and its sign of life by an etcd lease, or by none, 0."""
         alive = put(self.alive, b"", alive_by) if alive_by else delete(self.alive)
         return [alive] if record is None else [put(self.record, msgspec.json.encode(record)), alive]
-
-
-def checked_format(stored: KeyValue | None) -> int:
-    """Return the revision of the key that tells the format, 0 if there is none yet. Raises Unusable for another."""
-    if stored is None:
-        return 0
-    if stored.value != FORMAT:
-        raise Unusable(
-            f"etcd key {stored.key.decode()!r} says format {stored.value.decode(errors='replace')!r}, and this "
-            f"conductor-jobs knows {FORMAT.decode()!r}: the keys beside it are another version's."
-        )
-    return stored.mod_revision
 
 
 def decoded_record(stored: KeyValue) -> StoredRecord:
@@ -175,16 +150,6 @@ def decoded_node(stored: KeyValue) -> NodeSeen:
         raise _not_ours(stored, error) from error
 
 
-def format_steps(key: bytes, revision: int) -> list[Message]:
-    """Return the step that writes down our format where, by the revision of its key, there was none."""
-    return [] if revision else [put(key, FORMAT)]
-
-
-def format_key(prefix: str) -> bytes:
-    """Return the key that tells the format of all the others."""
-    return f"{prefix}/format".encode()
-
-
 def node_range(prefix: str, lease_name: str) -> tuple[bytes, bytes]:
     """Return from where up to where the nodes of a lease are."""
     return _below(f"{prefix}/nodes/{_part(lease_name)}/")
@@ -197,7 +162,7 @@ def node_key(prefix: str, lease_name: str, node_id: str) -> bytes:
 
 def _not_ours(stored: KeyValue, error: ValueError) -> Unusable:
     name = stored.key.decode(errors="replace")
-    return Unusable(f"etcd key {name!r} holds what no conductor-jobs wrote: {error}.")
+    return Unusable(f"etcd key {name!r} holds what this conductor-jobs would not write: {error}.")
 
 
 def _below(folder: str) -> tuple[bytes, bytes]:

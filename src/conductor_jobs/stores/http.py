@@ -18,6 +18,7 @@ import trio
 from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from . import http_wire as wire
 from .http_errors import ControlAPIError, unreachable, unwrapped
+from .http_transport import Transport
 
 __all__ = ["ControlAPIError", "HTTPLeaseStore"]
 
@@ -181,22 +182,18 @@ class HTTPLeaseStore:
         return clients[purpose]
 
     def _new_client(self) -> httpx2.AsyncClient:
-        if self._ssl_context is None:
+        if self._ssl_context is None and self.base_url.startswith("https:"):
             # Costs more than anything else here, and is the same for all.
             self._ssl_context = httpx2.create_ssl_context()
         # Of several that were kept over a broken network each would cost a call that hangs.
-        limits = httpx2.Limits(
-            max_connections=None, max_keepalive_connections=1 if self._kept_open else 0, keepalive_expiry=_KEEP_ALIVE
-        )
+        kept = 1 if self._kept_open else 0
         return httpx2.AsyncClient(
             headers=self._headers,
-            limits=limits,
             timeout=_PATIENCE,
             # The token goes to nobody but the host that it was given for.
             follow_redirects=False,
             trust_env=False,
-            verify=self._ssl_context,
-            transport=self._transport,
+            transport=self._transport or Transport(self._ssl_context, kept=kept, keep_alive=_KEEP_ALIVE),
         )
 
 

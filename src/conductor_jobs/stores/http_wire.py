@@ -1,21 +1,18 @@
 """What client and server of the control API say to each other: JSON, its fields in camelCase.
 
-Decoding is strict where it protects a lease: a request with a field that is unknown, missing, of another type or
-against its rule is refused, naming field, value and rule. Whoever reads an answer passes over fields that it does not
-know, so that a newer server may say more.
+A request with a field that is unknown, missing, of another type or against its rule can neither be made nor decoded;
+what is said names field, value and rule. Whoever reads an answer passes over fields that it does not know, so that a
+newer server may say more.
 """
 
 import math
-import re
-from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar, final, get_args
+from typing import Final, Literal, final
 
 import msgspec
 
 from ..failures import shown
 from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, Operation, Role, is_name
 
-T = TypeVar("T", bound=msgspec.Struct)
 Event = Literal["released", "begun"]
 
 LONGEST_NAME: Final = 1000
@@ -23,10 +20,6 @@ LONGEST_TTL: Final = 7 * 86_400.0
 #: How long one question of `GET /v1/leader/wait` may stay open, in seconds.
 LONGEST_WAIT: Final = 30.0
 _LONGEST_SHOWN: Final = 80
-
-
-class BadRequest(ValueError):
-    """A request that breaks a rule; the text names the field, its value and the rule."""
 
 
 @final
@@ -216,31 +209,9 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str | None = None
 
 
-def decoded_body(body: bytes, what: type[T]) -> T:
-    """Return the request that a body is. Raises BadRequest."""
-    try:
-        return msgspec.json.decode(body, type=what)
-    except msgspec.ValidationError as error:
-        raise BadRequest(_complaint(error, what, lambda: msgspec.json.decode(body))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the body must be one JSON object: {error}") from None
-
-
-def converted_query(parameters: list[tuple[str, str]], what: type[T]) -> T:
-    """Return the request that the parameters of a URL are. Raises BadRequest."""
-    given = dict(parameters)
-    if len(given) < len(parameters):
-        twice = next(name for name in given if [each for each, _ in parameters].count(name) > 1)
-        raise BadRequest(f"{_cut(twice)} must be given once.")
-    try:
-        return msgspec.convert(given, type=what, strict=False)
-    except msgspec.ValidationError as error:
-        raise BadRequest(_complaint(error, what, lambda: given)) from None
-
-
 def _check(holds: bool, field: str, value: object, rule: str) -> None:
     if not holds:
-        raise ValueError(f"{_camel(field)} must be {rule}, not {_cut(value)}.")
+        raise ValueError(f"{_camel(field)} must be {rule}, not {shown_briefly(value)}.")
 
 
 def _check_names(request: object, *fields: str) -> None:
@@ -263,21 +234,7 @@ def _camel(field: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def _cut(value: object) -> str:
+def shown_briefly(value: object) -> str:
+    """Return a value as an error's sentence shows it, and not all of it if it is long."""
     text = shown(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-
-
-def _complaint(error: msgspec.ValidationError, what: type[msgspec.Struct], decode: Callable[[], Any]) -> str:
-    # msgspec names the field and most rules, and not the value.
-    rule, _, path = str(error).partition(" - at `$.")
-    field = re.match(r"\w+", path)
-    if field is None:
-        return rule if rule.endswith(".") else f"the request does not fit: {rule}."
-    if rule.startswith("Invalid enum value"):
-        kinds = {each.encode_name: each.type for each in msgspec.structs.fields(what)}
-        rule = f"must be one of {', '.join(map(repr, get_args(kinds[field[0]])))}"
-    try:
-        return f"{field[0]}: {rule}, not {_cut(decode()[field[0]])}."
-    except Exception:  # noqa: BLE001 - as of a value nested too deeply: then the rule alone is said
-        return f"{field[0]}: {rule}."

@@ -190,7 +190,7 @@ def _checked(verdict: bytes, facts: list[bytes]) -> list[bytes]:
 
 
 def _record(now: int, *kept: bytes) -> LeaseRecord:
-    _schema, node_id, incarnation, term, ttl_us, expires_at_us, released = kept
+    _schema, node_id, incarnation, term, ttl_us, expires_at_us, _server, released = kept
     holder = Holder(node_id.decode(), incarnation.decode())
     # Counted from `now`: a float of this epoch's seconds cannot tell microseconds apart.
     expires_in = (int(expires_at_us) - now) / 1e6

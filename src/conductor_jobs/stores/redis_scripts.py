@@ -11,8 +11,9 @@ The hash carries the version of all this, `schema`, and not the keys: two versio
 keys would both lead.
 
 Expiry is a moment by the server's clock in the hash, not a ttl of a key: a server that runs full may drop keys with a
-ttl first (maxmemory-policy volatile-*), which would end a lease early. An expiry further ahead than a whole ttl was set
-before the server's clock went back: it is taken for now + ttl.
+ttl first (maxmemory-policy volatile-*), which would end a lease early. Two expiries are not believed, and taken for
+now + ttl: one that lies further ahead than that, since the server's clock has gone back; and one that another process
+of the server set, before a restart or a failover, since its last renewals may be lost and its clock was another.
 
 Numbers in Lua are doubles, exact up to 2**53: microseconds of this epoch are below that, terms are not and stay texts.
 """
@@ -49,9 +50,12 @@ local node_id, incarnation, me, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
+-- Which process of a server this is; nothing for a user who may not ask.
+local info = redis.pcall('INFO', 'server')
+local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local last_term = '{TERM_LIMIT - 1}'
 
-local fields = {{'schema', 'node_id', 'incarnation', 'term', 'ttl_us', 'expires_at_us', 'released'}}
+local fields = {{'schema', 'node_id', 'incarnation', 'term', 'ttl_us', 'expires_at_us', 'server', 'released'}}
 local values = redis.call('HMGET', lease, unpack(fields))
 local record = {{}}
 for i, field in ipairs(fields) do record[field] = values[i] end
@@ -69,9 +73,10 @@ if known then
     if #record.term > #last_term or #record.term == #last_term and record.term > last_term then
         return {{'foreign', 'term', record.term}}
     end
-    if record.expires_at_us - now > tonumber(record.ttl_us) then
+    local stamped_by_another = server ~= '' and record.server ~= server
+    if stamped_by_another or record.expires_at_us - now > tonumber(record.ttl_us) then
         record.expires_at_us = string.format('%.0f', now + record.ttl_us)
-        redis.call('HSET', lease, 'expires_at_us', record.expires_at_us)
+        redis.call('HSET', lease, 'expires_at_us', record.expires_at_us, 'server', server)
     end
 end
 
@@ -103,7 +108,7 @@ if term == '' then
     redis.call('HINCRBY', lease, 'term', 1)
     redis.call('HSET', lease, 'schema', {SCHEMA}, 'node_id', node_id, 'incarnation', incarnation, 'released', 0)
 end
-redis.call('HSET', lease, 'ttl_us', ttl_us, 'expires_at_us', string.format('%.0f', now + ttl_us))
+redis.call('HSET', lease, 'ttl_us', ttl_us, 'expires_at_us', string.format('%.0f', now + ttl_us), 'server', server)
 if term == '' then publish('begun') end
 known = true
 return answer('granted')
