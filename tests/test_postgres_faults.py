@@ -12,9 +12,8 @@ from psycopg import sql
 
 from conductor_jobs import Conductor, Holder, LeaseTiming, TimedJobs
 from conductor_jobs.errors import Unusable
-from conductor_jobs.stores import postgres
+from conductor_jobs.stores import postgres_watches
 from conductor_jobs.stores.postgres import PostgresLeaseStore
-from conductor_jobs.stores.postgres_schema import prepare
 
 from .real_nodes import RealNode, running, until
 from .real_servers.postgres import PostgresServer, database_name, database_of, execute, instead
@@ -254,7 +253,7 @@ async def test_a_clean_handover_does_not_wait_for_the_lease_to_expire(url: str, 
 async def test_without_hints_a_standby_looks_again_and_again(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "prepare_to_watch", prepare)
+    monkeypatch.setattr(postgres_watches, "listen", lambda _: None)
     async with on(url, tmp_path, *NODES, timing=LONG) as (alpha, beta):
         await handed_over(alpha, beta)
 

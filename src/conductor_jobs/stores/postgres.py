@@ -8,6 +8,7 @@ for a release.
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, LiteralString, Self, final
 
 import psycopg
@@ -18,7 +19,7 @@ from ..errors import Unusable
 from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
 from .postgres_connections import Connections, Line, Threads, seconds_left
-from .postgres_schema import prepare, prepare_to_watch, problem
+from .postgres_schema import problem, with_schema
 from .postgres_url import Place, parsed
 from .postgres_watches import Holds, Watches
 
@@ -76,8 +77,8 @@ class PostgresLeaseStore:
         self._place = Place.of(parameters)
         self._gave_up_at = 0  # when the latest call was made that was given up
         parameters = _DEFAULTS | parameters
-        self._lines = Connections(parameters, prepare)
-        self._watch_lines = Connections(parameters, prepare_to_watch)
+        self._lines = Connections(parameters)
+        self._watch_lines = Connections(parameters)
         self._lease_threads = Threads(_THREADS)
         self._node_threads = Threads(_THREADS)
         self._watch_threads = Threads(_THREADS)
@@ -151,7 +152,7 @@ class PostgresLeaseStore:
         self, threads: Threads, query: LiteralString, parameters: tuple[object, ...]
     ) -> list[tuple[Any, ...]]:
         with self._understood():
-            return await self._lines.run(threads, lambda line: _rows(line, query, parameters))
+            return await self._lines.run(threads, partial(with_schema, work=partial(_rows, query, parameters)))
 
     async def _watch(self, lease_name: str, holds: Holds) -> None:
         with self._understood():
@@ -179,7 +180,7 @@ class PostgresLeaseStore:
             raise
 
 
-def _rows(line: Line, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+def _rows(query: LiteralString, parameters: tuple[object, ...], line: Line) -> list[tuple[Any, ...]]:
     cursor = line.database.execute(query, parameters)
     return cursor.fetchall() if cursor.description else []
 

@@ -37,6 +37,7 @@ class Line:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.listens: bool = False
         self.used_at: float = 0.0
         #: The notifications that came along with the answers to our statements.
         self.hints: list[psycopg.Notify] = []
@@ -77,21 +78,16 @@ class Call:
         self._at_rest = kept
 
     def carry_out(
-        self, connect: Callable[[], Line], prepare: Callable[[Line], None], work: Callable[[Line], T]
+        self, connect: Callable[[], Line], work: Callable[[Line], T], keep: Callable[[Line], None]
     ) -> tuple[Line, T]:
         """In the thread: do the work on the line that was kept, or on a new one."""
-        line = self._take()
+        line = self._take() or self._connect(connect, keep)
         try:
-            if line is None:
-                line = connect()
-                self._hand_over(in_use=line)
-                prepare(line)
             result = work(line)
             self._hand_over(at_rest=line)
         except BaseException:
             self._hand_over_nothing()
-            if line is not None:
-                line.close()
+            line.close()
             raise
         return line, result
 
@@ -107,6 +103,16 @@ class Call:
     def _take(self) -> Line | None:
         line = self._at_rest
         self._hand_over(in_use=line)
+        return line
+
+    def _connect(self, connect: Callable[[], Line], keep: Callable[[Line], None]) -> Line:
+        line = connect()
+        try:
+            self._hand_over(in_use=line)
+        except AbandonedError:
+            # Or whoever has less patience than a login takes would never get one.
+            keep(line)
+            raise
         return line
 
     def _hand_over(self, *, in_use: Line | None = None, at_rest: Line | None = None) -> None:
@@ -155,8 +161,8 @@ class Hand:
             self.line, result = await trio.to_thread.run_sync(
                 call.carry_out,
                 connect,
-                self._connections.prepare,
                 work,
+                self._connections.keep,
                 abandon_on_cancel=True,
                 limiter=self._threads.limiter(),
             )
@@ -173,12 +179,11 @@ class Hand:
 
 @final
 class Connections:
-    """The connections to one database that were prepared alike; some are kept, for as long as somebody wants that."""
+    """The connections to a database of one kind of callers; some are kept, for as long as somebody wants that."""
 
-    def __init__(self, parameters: Mapping[str, Any], prepare: Callable[[Line], None]) -> None:
-        """`parameters` are libpq's; `prepare` is called in the thread with every new line."""
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        """`parameters` are libpq's."""
         self._parameters = dict(parameters)
-        self.prepare = prepare
         # By process: a connection must not be used, nor closed, by both a process and its fork.
         self._kept: dict[int, list[Line]] = {}
         self._keep_for = 0.0
@@ -186,18 +191,16 @@ class Connections:
     @asynccontextmanager
     async def lend(self, threads: Threads) -> AsyncGenerator[Hand, None]:
         """Lend a line to a caller whose calls run in those threads."""
-        hand = Hand(self, threads, self._take())
+        hand, began = Hand(self, threads, self._take()), time.monotonic()
         try:
             yield hand
         except BaseException:
             if hand.line is None:
-                self._close_unused_for(0.0)  # what has broken one line has mostly broken all
+                self._close_unused_since(began)  # what has broken one line has mostly broken all
             raise
         finally:
             if hand.line is not None:
-                hand.line.used_at = time.monotonic()
-                self._kept_by_process().append(hand.line)
-                self._close_unused_for(self._keep_for)
+                self.keep(hand.line)
 
     async def run(self, threads: Threads, work: Callable[[Line], T]) -> T:
         """Do the work in a thread, on a line of its own. Cancelling gives it up at once."""
@@ -207,7 +210,13 @@ class Connections:
     def keep_for(self, seconds: float) -> None:
         """Keep a line that nobody uses for so long from now on; 0 closes those that are kept."""
         self._keep_for = seconds
-        self._close_unused_for(seconds)
+        self._close_unused_since(time.monotonic() - seconds)
+
+    def keep(self, line: Line) -> None:
+        """Keep a sound line for whoever comes next; in any thread."""
+        line.used_at = time.monotonic()
+        self._kept_by_process().append(line)
+        self._close_unused_since(time.monotonic() - self._keep_for)
 
     def open(self, patience: float) -> Line:
         """Connect, in a thread, waiting for `patience` seconds at most, but for 2 at least."""
@@ -230,11 +239,11 @@ class Connections:
                 line.close()
         return None
 
-    def _close_unused_for(self, seconds: float) -> None:
+    def _close_unused_since(self, moment: float) -> None:
         # The latest is taken first, so that the first of the list are those that are needed least.
         lines = self._kept_by_process()
         with suppress(IndexError):
-            while lines[0].used_at <= time.monotonic() - seconds:
+            while lines[0].used_at <= moment:
                 lines.pop(0).close()
 
     def _kept_by_process(self) -> list[Line]:

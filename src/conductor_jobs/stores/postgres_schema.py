@@ -7,13 +7,16 @@ every statement of a function has a snapshot of its own, whereas one statement t
 judges by the clock, and by the other tables, as they were before it waited.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import Connection, IsolationLevel, errors
 
 from ..errors import Unusable
 from .postgres_connections import Line
+
+T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 1
 
@@ -138,7 +141,7 @@ BEGIN
 END $$;
 """
 
-_CREATE: Final = (_TABLES, _READ, _ACQUIRE, _RELEASE)
+_CREATE: Final = _TABLES + _READ + _ACQUIRE + _RELEASE
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('conductor_jobs', 1667919714))"
 _WHAT_IS_THERE: Final = """
 SELECT to_regnamespace('conductor_jobs') IS NOT NULL, to_regclass('conductor_jobs.schema_version') IS NOT NULL,
@@ -153,26 +156,24 @@ _HOPELESS: Final = (
 )
 
 
-def prepare(line: Line) -> None:
-    """Make the schema if there is none. Raises Unusable, having touched nothing, for one that is not ours or newer."""
-    connection = line.database
+def with_schema(line: Line, work: Callable[[Line], T]) -> T:
+    """Do the work, and if there is no schema for it, make that first.
+
+    Raises Unusable, having touched nothing, for a schema that is not ours, or newer: whoever changes the functions or
+    tables in a later version gives them other names, so that this one finds nothing to work with.
+    """
     try:
-        version = connection.execute("SELECT version FROM conductor_jobs.schema_version").fetchone()
-    except errors.UndefinedTable:
-        connection.isolation_level = IsolationLevel.READ_COMMITTED
-        with connection.transaction():
-            connection.execute(_LOCK)
-            _create(connection)
-        return
-    _require_known(version)
+        return work(line)
+    except (errors.UndefinedFunction, errors.UndefinedTable, errors.InvalidSchemaName):
+        _make(line.database)
+        return work(line)
 
 
-def prepare_to_watch(line: Line) -> None:
-    """Prepare, and listen if the session is ours alone: a pooler lends another one with every statement."""
-    prepare(line)
-    (session,) = line.database.execute("SELECT pg_backend_pid()").fetchall()
-    if session == (line.database.info.backend_pid,):
-        line.database.execute("LISTEN conductor_jobs_lease")
+def _make(connection: Connection[Any]) -> None:
+    connection.isolation_level = IsolationLevel.READ_COMMITTED
+    with connection.transaction():
+        connection.execute(_LOCK)
+        _create(connection)
 
 
 def _create(connection: Connection[Any]) -> None:
@@ -189,8 +190,7 @@ def _create(connection: Connection[Any]) -> None:
         )
     if not schema_exists:
         connection.execute("CREATE SCHEMA conductor_jobs")
-    for statements in _CREATE:
-        connection.execute(statements)
+    connection.execute(_CREATE)
     connection.execute("INSERT INTO conductor_jobs.schema_version VALUES (%s)", (SCHEMA_VERSION,))
 
 

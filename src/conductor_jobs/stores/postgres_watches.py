@@ -13,6 +13,7 @@ import trio
 
 from ..failures import sole_exception
 from .postgres_connections import Connections, Line, Threads
+from .postgres_schema import with_schema
 
 # How often somebody looks without a hint: as often as the engine looks at a store that gives none.
 _LOOK: Final = (0.65, 0.85)
@@ -73,13 +74,19 @@ class Watches:
                 self._pause = trio.CancelScope()
                 waiters = list(self._waiters)
                 names = list({waiter.lease_name for waiter in waiters})
-                standings = await hand.run(partial(_standings, names=names))
+                standings = await hand.run(partial(with_schema, work=partial(_look, names=names)))
                 for waiter in waiters:
                     standing = standings.get(waiter.lease_name)
                     if standing is not None and waiter.holds(standing):
                         waiter.told.set()
                 with self._pause, trio.move_on_after(random.uniform(*_LOOK)):
                     await hand.wait_readable()
+
+
+def _look(line: Line, names: Sequence[str]) -> dict[str, Standing]:
+    if not line.listens:
+        listen(line)
+    return _standings(line, names)
 
 
 def _standings(line: Line, names: Sequence[str]) -> dict[str, Standing]:
@@ -89,3 +96,11 @@ def _standings(line: Line, names: Sequence[str]) -> dict[str, Standing]:
         # A hint that came along with the answer may speak of what happened after it.
         if not line.hints:
             return {name: Standing(term, released) for name, term, released in rows}
+
+
+def listen(line: Line) -> None:
+    """Listen, if the session is ours alone: a pooler lends another one with every statement."""
+    (session,) = line.database.execute("SELECT pg_backend_pid()").fetchall()
+    if session == (line.database.info.backend_pid,):
+        line.database.execute("LISTEN conductor_jobs_lease")
+    line.listens = True
