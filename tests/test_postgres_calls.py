@@ -238,18 +238,17 @@ async def test_a_black_hole_costs_each_call_its_patience_and_no_more(far: Postgr
 
 
 async def test_a_login_that_takes_longer_than_a_call_may_is_there_for_the_next_call(
-    postgres_url: str, far: PostgresLeaseStore, proxy: Proxy
+    far: PostgresLeaseStore, proxy: Proxy
 ) -> None:
     proxy.delay = 0.1
     proxy.cut()
     connections = proxy.connections
-    answered = False
+    renewed = list[bool]()
     for _ in range(20):
-        with trio.move_on_after(0.4):
-            answered = (await far.acquire("jobs", ALPHA, 30.0, term=1)).is_leader
-        if answered:
-            break
-    assert answered
+        if not renewed:
+            with trio.move_on_after(0.4):
+                renewed.append((await far.acquire("jobs", ALPHA, 30.0, term=1)).is_leader)
+    assert renewed == [True]
     assert proxy.connections > connections
 
 
