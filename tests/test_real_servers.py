@@ -167,14 +167,13 @@ def test_server_is_killed_with_its_children_and_started_again(server: EchoServer
 
 
 async def test_server_that_is_frozen_does_not_answer_until_it_thaws(server: EchoServer) -> None:
-    stream = await trio.open_tcp_stream("127.0.0.1", server.port)
-    server.process.freeze()
-    await stream.send_all(b"one\n")
-    await assert_nothing_answers(stream)
-    server.process.thaw()
-    with trio.fail_after(PATIENCE):
-        assert await stream.receive_some() == b"ONE\n"
-    await stream.aclose()
+    async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+        server.process.freeze()
+        await stream.send_all(b"one\n")
+        await assert_nothing_answers(stream)
+        server.process.thaw()
+        with trio.fail_after(PATIENCE):
+            assert await stream.receive_some() == b"ONE\n"
 
 
 def test_server_that_ends_at_once_says_what_it_printed(tmp_path: Path) -> None:

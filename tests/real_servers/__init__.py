@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ import pytest
 
 PATIENCE = 30.0
 _PAUSE = 0.02
+# Of a process: stopped by a signal, or by a debugger.
+_STOPPED = ("T", "t")
 
 
 class RealServer(Protocol):
@@ -98,8 +101,12 @@ class ServerProcess:
             time.sleep(_PAUSE)
 
     def freeze(self) -> None:
-        """Stop every process of it."""
-        self._signal(signal.SIGSTOP)
+        """Stop every process of it; all of them have stopped when this returns."""
+        pids = self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + PATIENCE
+        while not all(state.startswith((*_STOPPED, "Z")) for pid, _, state in _processes() if pid in pids):
+            assert time.monotonic() < deadline, f"told to stop, and still at work: {pids}"
+            time.sleep(_PAUSE)
 
     def thaw(self) -> None:
         """Let every process of it go on."""
@@ -148,7 +155,7 @@ def free_port() -> int:
 
 def family(pid: int) -> list[int]:
     """Return a process and all that it started, and they in turn, each after its parent."""
-    parents = {int(child): int(parent) for child, parent in _processes("pid=,ppid=")}
+    parents = {child: parent for child, parent, _ in _processes()}
     found = [pid]
     for each in found:
         found += [child for child, parent in parents.items() if parent == each]
@@ -156,12 +163,23 @@ def family(pid: int) -> list[int]:
 
 
 def _alive(pids: Sequence[int]) -> bool:
-    return any(int(pid) in pids and not state.startswith("Z") for pid, state in _processes("pid=,stat="))
+    return any(pid in pids and not state.startswith("Z") for pid, _, state in _processes())
 
 
-def _processes(columns: str) -> list[list[str]]:
-    listing = subprocess.run(["ps", "-A", "-o", columns], stdout=subprocess.PIPE, check=True, text=True).stdout
-    return [line.split() for line in listing.splitlines()]
+def _processes() -> list[tuple[int, int, str]]:
+    # Of every process its number, its parent's, and its state. Not every machine has `ps`.
+    if sys.platform != "linux":
+        command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
+        listing = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+        return [(int(pid), int(parent), state) for pid, parent, state in map(str.split, listing.splitlines())]
+    found: list[tuple[int, int, str]] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError, IndexError):
+            # Every thread stops by itself. The name before the parenthesis may hold anything.
+            threads = [stat.read_text().rpartition(")")[2].split() for stat in folder.glob("task/*/stat")]
+            parent, states = int(threads[0][1]), {thread[0] for thread in threads}
+            found.append((int(folder.name), parent, next(iter(states - set(_STOPPED)), "T")))
+    return found
 
 
 def own_server(variable: str) -> str | None:
