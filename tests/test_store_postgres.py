@@ -282,6 +282,17 @@ async def test_nodes_are_seen_by_the_servers_clock(postgres_url: str, store: Pos
     assert (seen.first_seen_at, seen.last_seen_at > 1234.5) == (1000.0, True)
 
 
+async def test_nodes_without_a_column_of_ours_are_refused_and_cost_no_lease(
+    postgres_url: str, store: PostgresLeaseStore
+) -> None:
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    execute(postgres_url, "ALTER TABLE conductor_jobs.node DROP COLUMN first_seen_at")
+    for call in (store.heartbeat("jobs", Node("alpha"), "1", "leader"), store.nodes("jobs")):
+        with pytest.raises(Unusable, match='cannot be used: column "first_seen_at" .*does not exist'):
+            await call
+    assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
+
+
 async def test_a_node_was_never_first_seen_after_it_was_last_seen(postgres_url: str, store: PostgresLeaseStore) -> None:
     await store.heartbeat("jobs", Node("alpha"), "1", "leader")
     execute(postgres_url, "UPDATE conductor_jobs.node SET first_seen_at = now() + interval '1 d'")

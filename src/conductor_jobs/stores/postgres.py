@@ -47,6 +47,7 @@ FROM conductor_jobs.acquire(%s, %s, %s, %s, %s, %s, %s, %s)
 _RELEASE: Final = "SELECT conductor_jobs.release(%s, %s, %s, %s)"
 _HEARTBEAT: Final = """
 INSERT INTO conductor_jobs.node AS before
+    (lease_name, node_id, host, role, priority, version, incarnation, state, first_seen_at, last_seen_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, statement_timestamp(), statement_timestamp())
 ON CONFLICT (lease_name, node_id) DO UPDATE SET
     host = excluded.host, role = excluded.role, priority = excluded.priority, version = excluded.version,
