@@ -288,7 +288,7 @@ async def test_nodes_without_a_column_of_ours_are_refused_and_cost_no_lease(
     await store.heartbeat("jobs", Node("alpha"), "1", "leader")
     execute(postgres_url, "ALTER TABLE conductor_jobs.node DROP COLUMN first_seen_at")
     for call in (store.heartbeat("jobs", Node("alpha"), "1", "leader"), store.nodes("jobs")):
-        with pytest.raises(Unusable, match='cannot be used: column "first_seen_at" .*does not exist'):
+        with pytest.raises(Unusable, match=r'cannot be used: column "first_seen_at" .*does not exist'):
             await call
     assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
 
