@@ -230,6 +230,28 @@ class ThatKeepsTheFirstHeartbeat(Client):
             await super().heartbeat(lease_name, node, incarnation, state)
 
 
+class ThatKnowsOnlyTheLastHeartbeat(Client):
+    async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
+        seen = await super().nodes(lease_name)
+        return [msgspec.structs.replace(each, first_seen_at=each.last_seen_at) for each in seen]
+
+
+class ThatTakesAllLivesForOne(Client):
+    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+        before = {seen.node.node_id: seen for seen in await self.nodes(lease_name)}.get(node.node_id)
+        await super().heartbeat(lease_name, node, incarnation, state)
+        if before is not None:
+            key = lease_name, node.node_id
+            seen = self.store._nodes[key]
+            self.store._nodes[key] = msgspec.structs.replace(seen, first_seen_at=before.first_seen_at)
+
+
+class ThatSeesANodeFirstAfterItSawItLast(Client):
+    async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
+        seen = await super().nodes(lease_name)
+        return [msgspec.structs.replace(each, first_seen_at=each.last_seen_at + 1) for each in seen]
+
+
 class WithNodesInTheOrderOfADictionary(Client):
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         return sorted(await super().nodes(lease_name), key=lambda seen: seen.node.node_id.casefold())
@@ -363,6 +385,9 @@ BROKEN: tuple[Broken, ...] = (
     (watches.the_next_term_wakes_whoever_waits, ThatTakesAReleaseForABeginning),
     (nodes.a_node_is_remembered_as_it_described_itself, ThatForgetsVersions),
     (nodes.a_later_heartbeat_takes_the_place_of_the_last, ThatKeepsTheFirstHeartbeat),
+    (nodes.a_node_is_known_since_the_first_heartbeat_of_its_incarnation, ThatKnowsOnlyTheLastHeartbeat),
+    (nodes.a_node_is_known_since_the_first_heartbeat_of_its_incarnation, ThatTakesAllLivesForOne),
+    (nodes.a_node_is_known_since_the_first_heartbeat_of_its_incarnation, ThatSeesANodeFirstAfterItSawItLast),
     (nodes.nodes_are_ordered_by_their_ids, WithNodesInTheOrderOfADictionary),
     (nodes.heartbeats_leave_leases_alone, WhoseHeartbeatsRenew),
 )

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 
 SECRET = "hunter2"
 ALPHA = Holder("alpha", "a1")
+MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+def local(unix_seconds: float) -> str:
+    return f"{datetime.fromtimestamp(unix_seconds):%Y-%m-%d %H:%M:%S}"
 
 
 @pytest.fixture
@@ -32,7 +38,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteLeaseStore:
     for heartbeat in heartbeats:
         trio.run(store.heartbeat, *heartbeat)
     with sqlite3.connect(store.path) as database:
-        database.execute("UPDATE node SET last_seen_at = last_seen_at - 7200 WHERE node_id = 'beta'")
+        database.execute(
+            "UPDATE node SET first_seen_at = 1000, last_seen_at = last_seen_at - 7200 WHERE node_id = 'beta'"
+        )
     database.close()
     return store
 
@@ -46,15 +54,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def test_a_person_gets_a_table(store: SQLiteLeaseStore, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys)
     assert (code, err) == (0, "")
-    lines = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, \d+ s", "<now>", out).splitlines()
+    lines = re.sub(rf"{MOMENT}  {MOMENT}, \d+ s", "<since>              <now>", out).splitlines()
     assert re.fullmatch(r"lease conductor: alpha holds term 1, for [23]\d\.\d s if not renewed", lines[0])
-    assert re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, 2 h", "<then>", lines.pop(3)) == (
-        "beta   silent   maxi          standby  50        1.1      <then> ago"
+    assert re.sub(rf"{MOMENT}, 2 h", "<then>", lines.pop(3)) == (
+        f"beta   silent   maxi          standby  50        1.1      {local(1000)}  <then> ago"
     )
     assert lines[1:] == [
-        "NODE   STATE    HOST          ROLE     PRIORITY  VERSION  LAST SEEN",
-        "alpha  leader   mini          primary  100       1.2      <now> ago",
-        "gamma  stopped  maxi\\x1b[31m  standby  7         1.1      <now> ago",
+        "NODE   STATE    HOST          ROLE     PRIORITY  VERSION  SINCE                LAST SEEN",
+        "alpha  leader   mini          primary  100       1.2      <since>              <now> ago",
+        "gamma  stopped  maxi\\x1b[31m  standby  7         1.1      <since>              <now> ago",
     ]
 
 
@@ -69,9 +77,11 @@ def test_a_program_gets_one_json_object(store: SQLiteLeaseStore, capsys: pytest.
         *(("alpha", "standby", True), ("beta", "standby", False), ("gamma", "stopped", False))
     ]
     assert 7200 <= nodes[1]["seconds_ago"] < 7300
+    assert nodes[1]["first_seen_at"] == 1000
+    assert nodes[0]["first_seen_at"] == nodes[0]["last_seen_at"]
     assert set(nodes[0]) == {
         *("node_id", "host", "role", "priority", "version", "incarnation", "state", "alive"),
-        *("last_seen_at", "seconds_ago"),
+        *("first_seen_at", "last_seen_at", "seconds_ago"),
     }
 
 

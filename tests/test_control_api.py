@@ -164,7 +164,8 @@ async def test_whoever_looks_is_told_how_the_lease_stands_and_takes_nothing(
 async def test_nodes_are_listed_with_what_their_heartbeats_said(site: Site) -> None:
     assert (await site.post("/v1/controllers/heartbeat", **HEARTBEAT)).json() == {"ok": True, "data": {}}
     listed = (await site.ask("GET", "/v1/controllers?leaseName=jobs")).json()["data"]
-    expected = {key: value for key, value in HEARTBEAT.items() if key != "leaseName"} | {"lastSeenAt": 1000.0}
+    expected = {key: value for key, value in HEARTBEAT.items() if key != "leaseName"}
+    expected |= {"firstSeenAt": 1000.0, "lastSeenAt": 1000.0}
     assert listed == {"controllers": [expected]}
 
 
@@ -183,7 +184,7 @@ async def test_the_client_passes_on_all_that_a_store_says(
     assert not (await store.acquire("jobs", ALPHA, 30.0)).is_leader
     node = Node("alpha", "mini", "standby", 7, "1.2")
     await store.heartbeat("jobs", node, "1", "stopped")
-    assert await store.nodes("jobs") == [NodeSeen(node, "1", "stopped", 1000.0)] == await memory.nodes("jobs")
+    assert await store.nodes("jobs") == [NodeSeen(node, "1", "stopped", 1000.0, 1000.0)] == await memory.nodes("jobs")
     assert await store.nodes("others") == []
 
 

@@ -704,15 +704,16 @@ async def test_an_expiry_that_no_clock_of_ours_gave_is_waited_for_a_ttl_and_not_
         ["CREATE TABLE copy AS SELECT * FROM lease", "DROP TABLE lease", "ALTER TABLE copy RENAME TO lease"],
         ["CREATE TRIGGER deaf BEFORE INSERT ON lease BEGIN SELECT RAISE(IGNORE); END"],
         ["DROP TABLE released"],
+        ["ALTER TABLE node DROP COLUMN first_seen_at"],
     ],
-    ids=["a copy without its key", "a trigger", "a table gone"],
+    ids=["a copy without its key", "a trigger", "a table gone", "a column gone"],
 )
 async def test_altered_tables_never_give_one_lease_to_two_nodes(tmp_path: Path, statements: list[str]) -> None:
     store = SQLiteLeaseStore(tmp_path / "lease.db")
     await store.acquire("jobs", Holder("gone", "1"), 0.001)
     alter(store.path, *statements)
     for node in ("alpha", "beta"):
-        with pytest.raises(Unusable, match=r"was altered: (lease|deaf|released) is missing or not as we made it"):
+        with pytest.raises(Unusable, match=r"was altered: (lease|deaf|released|node) is missing or not as we made it"):
             await store.acquire("jobs", Holder(node, "1"), 30.0)
 
 

@@ -16,7 +16,7 @@ from conductor_jobs.errors import Unusable
 from conductor_jobs.lease import Node
 from conductor_jobs.stores.etcd import EtcdLeaseStore
 from conductor_jobs.stores.etcd_address import EtcdAddress
-from conductor_jobs.stores.etcd_api import EtcdLease
+from conductor_jobs.stores.etcd_api import EtcdLease, Found
 from conductor_jobs.stores.etcd_errors import EtcdError
 from conductor_jobs.stores.etcd_gateway import EtcdGateway
 from conductor_jobs.testing import exercise_lease_store
@@ -218,6 +218,38 @@ async def test_one_prefix_knows_nothing_of_another(etcd_url: str) -> None:
         assert (await other.acquire("jobs", BETA, TTL)).is_leader
         await other.heartbeat("jobs", Node("beta"), "1", "leader")
         assert list(await store.nodes("jobs")) == []
+
+
+async def test_when_a_node_was_first_seen_is_read_once_and_then_remembered(
+    etcd_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[bytes] = []
+    read = EtcdGateway.read
+
+    async def note(gateway: EtcdGateway, key: bytes, end: bytes | None = None) -> Found:
+        reads.append(key)
+        return await read(gateway, key, end)
+
+    async with EtcdLeaseStore(etcd_url) as store, EtcdLeaseStore(etcd_url) as other:
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        (first,) = await store.nodes("jobs")
+        monkeypatch.setattr(EtcdGateway, "read", note)
+        for each in (store, other, other, store):
+            await each.heartbeat("jobs", Node("alpha"), "1", "leader")
+        assert len(reads) == 1
+        (last,) = await store.nodes("jobs")
+        assert first.first_seen_at == first.last_seen_at == last.first_seen_at < last.last_seen_at
+
+
+async def test_a_node_whose_key_was_altered_is_refused_until_its_next_heartbeat(etcd_server: EtcdServer) -> None:
+    url = unused_prefix(etcd_server.url)
+    etcd_server.ask("kv/put", {"key": f"{url.rpartition('/')[2]}/nodes/jobs/alpha", "value": '{"format": 2}'})
+    async with EtcdLeaseStore(url) as store:
+        with pytest.raises(Unusable, match="alpha' holds what this conductor-jobs would not write"):
+            await store.nodes("jobs")
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        (seen,) = await store.nodes("jobs")
+        assert seen.first_seen_at == seen.last_seen_at
 
 
 async def test_leases_whose_names_begin_alike_have_nodes_of_their_own(etcd_url: str) -> None:

@@ -144,7 +144,18 @@ async def test_the_beginning_of_a_term_or_of_a_later_one_is_told_at_once(
 async def test_heartbeats_are_stamped_by_the_stores_wall_clock(store: MemoryLeaseStore) -> None:
     node = Node("alpha", "host-a")
     await store.heartbeat("jobs", node, "1", "leader")
-    assert await store.nodes("jobs") == [NodeSeen(node, "1", "leader", 1000.0)]
+    assert await store.nodes("jobs") == [NodeSeen(node, "1", "leader", 1000.0, 1000.0)]
+
+
+async def test_a_node_is_seen_since_the_first_heartbeat_of_its_incarnation() -> None:
+    moments = iter([1000.0, 1005.0, 1010.0, 1015.0, 990.0])
+    store, node = MemoryLeaseStore(wall_clock=lambda: next(moments)), Node("alpha", "host-a")
+    since = {}
+    for incarnation in ("1", "1", "2", "2", "2"):
+        await store.heartbeat("jobs", node, incarnation, "leader")
+        (seen,) = await store.nodes("jobs")
+        since[seen.last_seen_at] = seen.first_seen_at
+    assert since == {1000.0: 1000.0, 1005.0: 1000.0, 1010.0: 1010.0, 1015.0: 1010.0, 990.0: 990.0}
 
 
 async def test_it_is_a_context_manager_that_closes_nothing(store: MemoryLeaseStore) -> None:

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from conductor_jobs import Holder, LeaseGrant, Node
 from conductor_jobs.errors import Unusable
+from conductor_jobs.lease import NodeSeen
 from conductor_jobs.stores import open_store, postgres
 from conductor_jobs.stores.postgres import PostgresLeaseStore
 
@@ -273,9 +274,31 @@ async def test_nodes_are_seen_by_the_servers_clock(postgres_url: str, store: Pos
     node = Node("alpha", "höst", "standby", -(2**63), "1.0\n")
     await store.heartbeat("jobs", node, "1", "standby")
     await store.heartbeat("jobs", node, "2", "leader")
-    execute(postgres_url, "UPDATE conductor_jobs.node SET last_seen_at = to_timestamp(1234.5)")
+    times = "first_seen_at = to_timestamp(1000), last_seen_at = to_timestamp(1234.5)"
+    execute(postgres_url, f"UPDATE conductor_jobs.node SET {times}")
+    assert await store.nodes("jobs") == [NodeSeen(node, "2", "leader", 1000.0, 1234.5)]
+    await store.heartbeat("jobs", node, "2", "leader")
     (seen,) = await store.nodes("jobs")
-    assert (seen.node, seen.incarnation, seen.state, seen.last_seen_at) == (node, "2", "leader", 1234.5)
+    assert (seen.first_seen_at, seen.last_seen_at > 1234.5) == (1000.0, True)
+
+
+async def test_nodes_without_a_column_of_ours_are_refused_and_cost_no_lease(
+    postgres_url: str, store: PostgresLeaseStore
+) -> None:
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    execute(postgres_url, "ALTER TABLE conductor_jobs.node DROP COLUMN first_seen_at")
+    for call in (store.heartbeat("jobs", Node("alpha"), "1", "leader"), store.nodes("jobs")):
+        with pytest.raises(Unusable, match=r'cannot be used: column "first_seen_at" .*does not exist'):
+            await call
+    assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
+
+
+async def test_a_node_was_never_first_seen_after_it_was_last_seen(postgres_url: str, store: PostgresLeaseStore) -> None:
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    execute(postgres_url, "UPDATE conductor_jobs.node SET first_seen_at = now() + interval '1 d'")
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    (seen,) = await store.nodes("jobs")
+    assert seen.first_seen_at == seen.last_seen_at
 
 
 # What is refused, and what is shown -----------------------------------------------------------------------------------

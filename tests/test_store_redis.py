@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -222,12 +223,26 @@ async def test_a_key_of_ours_that_holds_something_else_is_refused_and_not_touche
     assert not await ask(url, "EXISTS", key(name, "barred" if what == "lease" else "lease"))
 
 
-@pytest.mark.parametrize("kept", ["", "1.5", "1.5 {}", 'x ["h", "primary", 1, "v", "i", "leader"]'])
+@pytest.mark.parametrize("kept", ["", "1.5", "1.5 1.5", "1.5 1.5 {}", '1.5 x ["h", "primary", 1, "v", "i", "leader"]'])
 async def test_a_node_that_others_altered_is_refused(store: RedisLeaseStore, url: str, name: str, kept: str) -> None:
     await store.heartbeat(name, Node("beta", "mini"), "1", "leader")
     await ask(url, "HSET", key(name, "nodes"), "alpha", kept)
     with pytest.raises(Unusable, match=f"has a node of '{name}' that is not ours: "):
         await store.nodes(name)
+    await store.heartbeat(name, Node("alpha", "mini"), "i", "leader")
+    assert [seen.node.node_id for seen in await store.nodes(name)] == ["alpha", "beta"]
+
+
+@pytest.mark.parametrize("incarnation", ["i", "\n\"ü'🦊 \\u0041"])
+async def test_a_node_was_never_first_seen_after_it_was_last_seen(
+    store: RedisLeaseStore, url: str, name: str, incarnation: str
+) -> None:
+    described = msgspec.json.encode(("h h", "primary", 2**63 - 1, "v", incarnation, "leader")).decode()
+    for first_seen_at, is_kept in (("1.500000", True), ("99999999999.000000", False)):
+        await ask(url, "HSET", key(name, "nodes"), "alpha", f"{first_seen_at} 2.000000 {described}")
+        await store.heartbeat(name, Node("alpha", "mini"), incarnation, "leader")
+        (seen,) = await store.nodes(name)
+        assert seen.first_seen_at == (1.5 if is_kept else seen.last_seen_at)
 
 
 # Its connections

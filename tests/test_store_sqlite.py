@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from conductor_jobs.errors import Unusable
-from conductor_jobs.lease import Holder, LeaseGrant
+from conductor_jobs.lease import Holder, LeaseGrant, Node
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.stores.sqlite_file import transaction
 
@@ -269,3 +269,13 @@ def test_two_stores_of_one_file_are_equal(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_empty_path_is_rejected() -> None:
     with pytest.raises(ValueError, match="path must be the name of a file, not ''"):
         SQLiteLeaseStore("")
+
+
+async def test_a_node_was_never_first_seen_after_it_was_last_seen(path: Path) -> None:
+    store = SQLiteLeaseStore(path)
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    for first_seen_at, is_kept in ((1000.0, True), (1e11, False)):
+        execute(path, f"UPDATE node SET first_seen_at = {first_seen_at}")
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        (seen,) = await store.nodes("jobs")
+        assert seen.first_seen_at == (1000.0 if is_kept else seen.last_seen_at)

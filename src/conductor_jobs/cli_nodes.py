@@ -21,14 +21,15 @@ from .stores.urls import shown_url
 from .terminal import one_line
 
 _SETTINGS: Final = ("public_api_base", "store", "lease_ttl_sec", "shared_token", "state_dir")
-_COLUMNS: Final = ("NODE", "STATE", "HOST", "ROLE", "PRIORITY", "VERSION", "LAST SEEN")
+_COLUMNS: Final = ("NODE", "STATE", "HOST", "ROLE", "PRIORITY", "VERSION", "SINCE", "LAST SEEN")
 
 
 @final
 class SeenNode(msgspec.Struct, frozen=True):
     """A node as `nodes --json` prints it; times in unix seconds by the store's clock.
 
-    `alive`: it has not said that it stopped, and was seen within the ttl of a lease.
+    `alive`: it has not said that it stopped, and was seen within the ttl of a lease. `first_seen_at`: the first
+    heartbeat of this incarnation.
     """
 
     node_id: str
@@ -39,6 +40,7 @@ class SeenNode(msgspec.Struct, frozen=True):
     incarnation: str
     state: NodeState
     alive: bool
+    first_seen_at: float
     last_seen_at: float
     seconds_ago: float
 
@@ -71,7 +73,8 @@ def nodes_command(lease_name: str, as_json: bool, **flags: str | None) -> int:
     """Print who holds the lease, and every node that ever sent a heartbeat for it.
 
     A node that has not said that it stopped, and was not seen for the lease's ttl, is silent: it has died, hangs, or is
-    cut off from the store. Exit code 0; 1: the store gave no answer; 2: bad input.
+    cut off from the store. SINCE is the first heartbeat of a node's present life. Exit code 0; 1: the store gave no
+    answer; 2: bad input.
     """
     config = read_config(flags, os.environ)
     try:
@@ -108,6 +111,7 @@ def _as_it_stands(lease_name: str, grant: LeaseGrant, seen: Sequence[NodeSeen], 
             incarnation=each.incarnation,
             state=each.state,
             alive=each.state != "stopped" and now - each.last_seen_at <= ttl,
+            first_seen_at=each.first_seen_at,
             last_seen_at=each.last_seen_at,
             seconds_ago=round(max(0.0, now - each.last_seen_at), 3),
         )
@@ -134,10 +138,13 @@ def _headline(standing: Standing) -> str:
 
 
 def _row(node: SeenNode, standing: Standing) -> tuple[str, ...]:
-    moment = datetime.fromtimestamp(node.last_seen_at, UTC).astimezone()
     described = (node.node_id, _state(node, standing), node.host, node.role, str(node.priority), node.version)
-    last_seen = f"{moment:%Y-%m-%d %H:%M:%S}, {_ago(node.seconds_ago)} ago"
-    return (*map(one_line, described), last_seen)
+    last_seen = f"{_moment(node.last_seen_at)}, {_ago(node.seconds_ago)} ago"
+    return (*map(one_line, described), _moment(node.first_seen_at), last_seen)
+
+
+def _moment(unix_seconds: float) -> str:
+    return f"{datetime.fromtimestamp(unix_seconds, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _state(node: SeenNode, standing: Standing) -> str:

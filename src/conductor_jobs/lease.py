@@ -182,14 +182,16 @@ def _checked_name(field: str, value: object) -> str:
 
 @final
 class NodeSeen(msgspec.Struct, frozen=True):
-    """A node as its last heartbeat described it; `last_seen_at` is unix seconds by the store's clock.
+    """A node as its last heartbeat described it; times are unix seconds by the store's clock.
 
-    `incarnation` tells its lives apart; `state` is what it said of itself.
+    `incarnation` tells its lives apart; `state` is what it said of itself. `first_seen_at`: the first heartbeat of
+    this incarnation, or the latest since, should the clock have been set back: never after `last_seen_at`.
     """
 
     node: Node
     incarnation: str
     state: NodeState
+    first_seen_at: float
     last_seen_at: float
 
 

@@ -33,7 +33,7 @@ class RemoteStore:
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None: ...
 
     async def nodes(self, lease_name: str) -> list[NodeSeen]:
-        return [NodeSeen(Node(), "incarnation", "leader", 0.0)]
+        return [NodeSeen(Node(), "incarnation", "leader", 0.0, 0.0)]
 
 
 class WithoutRelease:

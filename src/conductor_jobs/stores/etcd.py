@@ -32,7 +32,8 @@ from .etcd_api import EtcdLease, Event, put
 from .etcd_errors import EtcdError
 from .etcd_expiry import ExpiryEstimates
 from .etcd_gateway import EtcdGateway
-from .etcd_keys import LeaseKeys, Seen, StoredNode, StoredRecord
+from .etcd_keys import LeaseKeys, Seen, StoredRecord
+from .etcd_nodes import EtcdNodes
 
 # Etcd makes no shorter ones, by its default election timeout of a second.
 SHORTEST_TTL: Final = 2.0
@@ -64,6 +65,7 @@ class EtcdLeaseStore:
         self._seen: dict[str, Seen] = {}
         self._held: dict[str, Seen] = {}
         self._expiries = ExpiryEstimates(self._gateway)
+        self._nodes = EtcdNodes(self._gateway, self._prefix)
 
     def __repr__(self) -> str:
         return f"EtcdLeaseStore({str(self._address)!r})"
@@ -140,16 +142,12 @@ class EtcdLeaseStore:
         await self._wait(lease_name, lambda record: record.term >= term)
 
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        """See `NodeRegistry.heartbeat`. `last_seen_at` is by this machine's clock, since etcd tells no time."""
-        described = (node.node_id, node.host, node.role, node.priority, node.version)
-        stored = StoredNode(*described, incarnation, state, time.time())
-        key = etcd_keys.node_key(self._prefix, lease_name, node.node_id)
-        await self._gateway.write(key, msgspec.json.encode(stored))
+        """See `NodeRegistry.heartbeat`. Its times are by this machine's clock, since etcd tells none."""
+        await self._nodes.heartbeat(lease_name, node, incarnation, state)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
-        found = await self._gateway.read(*etcd_keys.node_range(self._prefix, lease_name))
-        return sorted(map(etcd_keys.decoded_node, found.kvs), key=lambda seen: seen.node.node_id)
+        return await self._nodes.listed(lease_name)
 
     async def _wait(self, lease_name: str, is_over: Callable[[StoredRecord], bool]) -> None:
         keys = LeaseKeys(self._prefix, lease_name, _NOBODY)

@@ -3,7 +3,7 @@
     PREFIX/lease/NAME/record                     holder, incarnation, term; never deleted, so that terms rise for ever
     PREFIX/lease/NAME/alive                      lives by an etcd lease: where it is missing, the lease has expired
     PREFIX/released/NAME/NODE/INCARNATION        an incarnation that is barred
-    PREFIX/nodes/NAME/NODE                       a node's last heartbeat
+    PREFIX/nodes/NAME/NODE                       a node's last heartbeat, and when its incarnation's first one was
 
 NAME, NODE and INCARNATION are percent-encoded. The number of the format is in the values, not in the prefix: two
 versions side by side would have a leader each.
@@ -40,7 +40,7 @@ class StoredRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 @final
 class StoredNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A heartbeat; `last_seen_at` is unix seconds by the clock of the node that sent it."""
+    """A heartbeat; times are unix seconds by the clock of the node that sent it."""
 
     node_id: str
     host: str
@@ -49,13 +49,14 @@ class StoredNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     incarnation: str
     state: NodeState
+    first_seen_at: float
     last_seen_at: float
     format: Literal[1] = 1
 
     def seen(self) -> NodeSeen:
         """Return it as `NodeRegistry.nodes` does."""
         node = Node(self.node_id, self.host, self.role, self.priority, self.version)
-        return NodeSeen(node, self.incarnation, self.state, self.last_seen_at)
+        return NodeSeen(node, self.incarnation, self.state, self.first_seen_at, self.last_seen_at)
 
 
 @final

@@ -161,7 +161,7 @@ class Waited(msgspec.Struct, frozen=True, rename="camel"):
 
 @final
 class Controller(msgspec.Struct, frozen=True, rename="camel"):
-    """A node as its last heartbeat described it; `last_seen_at` in unix seconds of the store's clock."""
+    """A node as its last heartbeat described it; times in unix seconds of the store's clock."""
 
     controller_id: str
     incarnation: str
@@ -170,6 +170,7 @@ class Controller(msgspec.Struct, frozen=True, rename="camel"):
     priority: int
     version: str
     state: NodeState
+    first_seen_at: float
     last_seen_at: float
 
     @classmethod
@@ -178,13 +179,13 @@ class Controller(msgspec.Struct, frozen=True, rename="camel"):
         node = seen.node
         return cls(
             *(node.node_id, seen.incarnation, node.host, node.role, node.priority, node.version),
-            *(seen.state, seen.last_seen_at),
+            *(seen.state, seen.first_seen_at, seen.last_seen_at),
         )
 
     def as_node_seen(self) -> NodeSeen:
         """Return it as stores say it."""
         node = Node(self.controller_id, self.host, self.role, self.priority, self.version)
-        return NodeSeen(node, self.incarnation, self.state, self.last_seen_at)
+        return NodeSeen(node, self.incarnation, self.state, self.first_seen_at, self.last_seen_at)
 
 
 @final

@@ -72,7 +72,10 @@ class MemoryLeaseStore:
     async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         """See `NodeRegistry.heartbeat`. A cancelled call has changed nothing."""
         await trio.lowlevel.checkpoint()
-        self._nodes[lease_name, node.node_id] = NodeSeen(node, incarnation, state, self._wall_clock())
+        key, now = (lease_name, node.node_id), self._wall_clock()
+        before = self._nodes.get(key)
+        since = now if before is None or before.incarnation != incarnation else min(before.first_seen_at, now)
+        self._nodes[key] = NodeSeen(node, incarnation, state, since, now)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""

@@ -42,7 +42,8 @@ CREATE TABLE conductor_jobs.released (
 
 CREATE TABLE conductor_jobs.node (
     lease_name text, node_id text, host text NOT NULL, role text NOT NULL, priority bigint NOT NULL,
-    version text NOT NULL, incarnation text NOT NULL, state text NOT NULL, last_seen_at timestamptz NOT NULL,
+    version text NOT NULL, incarnation text NOT NULL, state text NOT NULL,
+    first_seen_at timestamptz NOT NULL, last_seen_at timestamptz NOT NULL,
     PRIMARY KEY (lease_name, node_id)
 );
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LONGEST_TTL: Final = 2**52
 
 
-# Of a node, beside its id and the time of its heartbeat: host, role, priority, version, incarnation, state.
+# Of a node, beside its id and the times of its heartbeats: host, role, priority, version, incarnation, state.
 _Described = tuple[str, Role, int, str, str, NodeState]
 
 
@@ -116,7 +116,7 @@ class RedisLeaseStore:
         """See `NodeRegistry.heartbeat`. Cancelling gives the call up at once; it may still be carried out."""
         described = msgspec.json.encode((node.host, node.role, node.priority, node.version, incarnation, state))
         async with self._lent() as connection:
-            await connection.run(HEARTBEAT, [key(lease_name, "nodes")], [node.node_id, described.decode()])
+            await connection.run(HEARTBEAT, [key(lease_name, "nodes")], [node.node_id, incarnation, described.decode()])
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
@@ -198,9 +198,10 @@ def _record(now: int, *kept: bytes) -> LeaseRecord:
 
 
 def _node_seen(node_id: bytes, kept: bytes) -> NodeSeen:
-    seen_at, _, described = kept.partition(b" ")
+    first_seen_at, last_seen_at, described = kept.split(b" ", 2)
     host, role, priority, version, incarnation, state = msgspec.json.decode(described, type=_Described)
-    return NodeSeen(Node(node_id.decode(), host, role, priority, version), incarnation, state, float(seen_at))
+    node = Node(node_id.decode(), host, role, priority, version)
+    return NodeSeen(node, incarnation, state, float(first_seen_at), float(last_seen_at))
 
 
 def _node_id(seen: NodeSeen) -> str:

@@ -4,7 +4,8 @@ Of a lease NAME there are, all in one hash slot:
 
     conductor-jobs:{NAME}:lease     a hash: who holds it, which term, until when; never deleted, no ttl
     conductor-jobs:{NAME}:barred    a set of the incarnations that were released, as JSON [node id, incarnation]
-    conductor-jobs:{NAME}:nodes     a hash of the nodes by id: unix seconds of the last heartbeat, then JSON
+    conductor-jobs:{NAME}:nodes     a hash of the nodes by id: unix seconds of the first heartbeat of its
+                                    incarnation and of the last one, then JSON
     conductor-jobs:{NAME}:changes   a channel: a term, and `begun` or `released`
 
 The hash carries the version of all this, `schema`, and not the keys: two versions that do not know of each other's
@@ -127,10 +128,18 @@ return answer(mine and held and 'granted' or 'refused')
 """
 )
 
-# KEYS: nodes. ARGV: node id, all that is known of the node as JSON.
+# KEYS: nodes. ARGV: node id, incarnation, all that is known of the node as JSON, where the incarnation is the fifth.
 HEARTBEAT: Final = Script(
     """
 local clock = redis.call('TIME')
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%d.%06d ', clock[1], clock[2]) .. ARGV[2])
+local now = string.format('%d.%06d', clock[1], clock[2])
+local since = now
+
+local first_seen_at, json = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%d+%.%d+) %S+ (.*)$')
+local is_ours, described = pcall(cjson.decode, json or '')
+if is_ours and type(described) == 'table' and described[5] == ARGV[2] and tonumber(first_seen_at) < tonumber(now) then
+    since = first_seen_at
+end
+redis.call('HSET', KEYS[1], ARGV[1], since .. ' ' .. now .. ' ' .. ARGV[3])
 """
 )

@@ -155,12 +155,15 @@ class SQLiteLeaseStore:
     def _heartbeat(self, abandoned: Abandoned, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
         described = (lease_name, node.node_id, node.host, node.role, node.priority, node.version)
         with transaction(self.path, abandoned) as database:
-            row = (*described, incarnation, state, time.time())
-            database.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            now = time.time()
+            query = "SELECT min(first_seen_at, ?) FROM node WHERE lease_name = ? AND node_id = ? AND incarnation = ?"
+            (since,) = database.execute(query, (now, lease_name, node.node_id, incarnation)).fetchone() or (now,)
+            row = (*described, incarnation, state, since, now)
+            database.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _nodes(self, abandoned: Abandoned, lease_name: str) -> Sequence[NodeSeen]:
         query = (
-            "SELECT node_id, host, role, priority, version, incarnation, state, last_seen_at"
+            "SELECT node_id, host, role, priority, version, incarnation, state, first_seen_at, last_seen_at"
             " FROM node WHERE lease_name = ? ORDER BY node_id"
         )
         with transaction(self.path, abandoned) as database:

@@ -24,7 +24,7 @@ CREATE TABLE released (
 CREATE TABLE node (
     lease_name TEXT NOT NULL, node_id TEXT NOT NULL, host TEXT NOT NULL, role TEXT NOT NULL,
     priority INTEGER NOT NULL, version TEXT NOT NULL, incarnation TEXT NOT NULL, state TEXT NOT NULL,
-    last_seen_at REAL NOT NULL, PRIMARY KEY (lease_name, node_id)
+    first_seen_at REAL NOT NULL, last_seen_at REAL NOT NULL, PRIMARY KEY (lease_name, node_id)
 ) WITHOUT ROWID;
 """
 # Compared but for blanks and line breaks, so that a change of them here is no other schema.

@@ -63,6 +63,7 @@ OF_ABILITIES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "nodes": (
         nodes.a_node_is_remembered_as_it_described_itself,
         nodes.a_later_heartbeat_takes_the_place_of_the_last,
+        nodes.a_node_is_known_since_the_first_heartbeat_of_its_incarnation,
         nodes.nodes_are_ordered_by_their_ids,
         nodes.heartbeats_leave_leases_alone,
     ),

@@ -47,6 +47,27 @@ async def a_later_heartbeat_takes_the_place_of_the_last(clients: Clients) -> Non
     )
 
 
+async def a_node_is_known_since_the_first_heartbeat_of_its_incarnation(clients: Clients) -> None:
+    """When a node was first seen stays over the heartbeats of an incarnation, and is anew for the next one."""
+    lease, node = fresh_lease(), Node("a", "host")
+    seen: list[NodeSeen] = []
+    told: list[tuple[str, NodeState]] = [("1", "standby"), ("1", "leader"), ("2", "standby"), ("2", "stopped")]
+    for incarnation, state in told:
+        await _heartbeat(clients, lease, node, incarnation, state)
+        seen += await _nodes(clients, lease)
+        await trio.sleep(0.02)
+    since = [each.first_seen_at for each in seen]
+    for first, later in ((0, 1), (2, 3)):
+        require(
+            since[first] == since[later], f"first seen at {since[first]}, it was later first seen at {since[later]}."
+        )
+    require(
+        seen[1].last_seen_at <= since[2],
+        f"its next incarnation was first seen at {since[2]}, before the last heartbeat of the one before, "
+        f"{seen[1].last_seen_at}.",
+    )
+
+
 async def nodes_are_ordered_by_their_ids(clients: Clients) -> None:
     """Nodes are ordered by their ids, character by character, whatever the language of the server."""
     lease = fresh_lease()
@@ -82,8 +103,10 @@ async def _nodes(clients: Clients, lease: str) -> Sequence[NodeSeen]:
     answer = list(await _registry(clients.next_store()).nodes(lease))
     for seen in answer:
         require(isinstance(seen, NodeSeen), f"nodes returned {shown(seen)}, which is no NodeSeen.")
-        at = seen.last_seen_at
-        require(type(at) in (int, float) and math.isfinite(at), f"a node was seen at {at!r}.")
+        first, last = seen.first_seen_at, seen.last_seen_at
+        for at in (first, last):
+            require(type(at) in (int, float) and math.isfinite(at), f"a node was seen at {at!r}.")
+        require(first <= last, f"a node was seen at {last}, and first seen later, at {first}.")
     return answer
 
 
