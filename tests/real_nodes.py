@@ -92,3 +92,65 @@ async def running(
                 node.conductor.request_stop()
     report = verify([node.folder for node in nodes])
     assert report.violation_count == 0, report.violations
+
+
+# What the nodes of every store are put through.
+
+
+def leader(nodes: list[RealNode]) -> RealNode | None:
+    return next((node for node in nodes if node.leads), None)
+
+
+async def recovered(nodes: list[RealNode]) -> RealNode:
+    """Wait until somebody leads and does work, and nobody has trouble; return who leads."""
+    await until(lambda: leader(nodes) and not any(node.conductor.status().consecutive_renew_failures for node in nodes))
+    found = leader(nodes)
+    assert found is not None
+    await found.ticks()
+    return found
+
+
+async def degraded(nodes: list[RealNode]) -> None:
+    for node in nodes:
+        await node.until(lambda node: node.conductor.status().degraded)
+
+
+async def survive_broken_connections(nodes: list[RealNode], pause: float) -> None:
+    for _ in range(10):
+        for node in nodes:
+            node.proxy.cut()
+        await trio.sleep(pause)
+    assert await recovered(nodes) is nodes[0]
+    assert [node.term for node in nodes] == [1, 1]
+
+
+async def cut_off(alpha: RealNode, beta: RealNode) -> None:
+    """Cut off the one that leads: the other leads, also when the first is back."""
+    alpha.proxy.black_hole()
+    await beta.until(lambda node: node.leads)
+    assert not alpha.leads
+    await beta.ticks()
+    await degraded([alpha])
+    alpha.proxy.heal()
+    assert await recovered([alpha, beta]) is beta
+    await alpha.until(lambda node: node.conductor.status().holder_id == "beta")
+    assert (alpha.leads, alpha.term) == (False, 2)
+
+
+async def survive_latency(nodes: list[RealNode], timing: LeaseTiming, delay: float) -> None:
+    for node in nodes:
+        node.proxy.delay = delay
+    await trio.sleep(2 * timing.ttl)
+    assert await recovered(nodes) is nodes[0]
+    assert [node.term for node in nodes] == [1, 1]
+
+
+async def lead_again_after_latency(nodes: list[RealNode], timing: LeaseTiming) -> None:
+    for node in nodes:
+        node.proxy.delay = 0.9 * timing.ttl
+    await nodes[0].until(lambda node: not node.leads)
+    await trio.sleep(2 * timing.ttl)
+    assert leader(nodes) is None
+    for node in nodes:
+        node.proxy.delay = 0.0
+    assert (await recovered(nodes)).term > 1

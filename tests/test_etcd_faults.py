@@ -19,7 +19,19 @@ from conductor_jobs.stores.etcd_errors import EtcdError
 from conductor_jobs.stores.etcd_gateway import EtcdGateway
 from conductor_jobs.stores.etcd_keys import LeaseKeys
 
-from .real_nodes import PATIENCE, RealNode, running, until
+from .real_nodes import (
+    PATIENCE,
+    RealNode,
+    cut_off,
+    degraded,
+    lead_again_after_latency,
+    leader,
+    recovered,
+    running,
+    survive_broken_connections,
+    survive_latency,
+    until,
+)
 from .real_servers.etcd import EtcdServer, running_cluster, unused_prefix
 from .real_servers.etcd import running as running_etcd
 from .real_servers.proxy import Proxy
@@ -50,28 +62,11 @@ def over(url: str) -> Callable[[Proxy], EtcdLeaseStore]:
     return lambda proxy: EtcdLeaseStore(proxy.instead_of(url))
 
 
-def leader(nodes: list[RealNode]) -> RealNode | None:
-    return next((node for node in nodes if node.leads), None)
-
-
-async def do(work: Callable[[], None]) -> None:
-    await trio.to_thread.run_sync(work)
-
-
-async def recovered(nodes: list[RealNode]) -> RealNode:
-    """Wait until somebody leads and does work, and nobody has trouble; return who leads."""
-    await until(lambda: leader(nodes) and not any(node.conductor.status().consecutive_renew_failures for node in nodes))
-    found = leader(nodes)
-    assert found is not None
-    await found.ticks()
-    return found
-
-
 async def test_an_etcd_that_is_killed_and_restarted_in_a_term_ends_no_term(server: EtcdServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES, timing=LONG) as nodes:
-        await do(server.kill)
+        await trio.to_thread.run_sync(server.kill)
         await nodes[0].until(lambda node: node.problems())
-        await do(server.start)
+        await trio.to_thread.run_sync(server.start)
         assert await recovered(nodes) is nodes[0]
         assert [node.term for node in nodes] == [1, 1]
         assert not nodes[0].journal("leader_ended")
@@ -82,11 +77,10 @@ async def test_an_etcd_that_is_away_for_longer_than_the_ttl_ends_the_term_and_te
     server: EtcdServer, tmp_path: Path
 ) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        await do(server.kill)
+        await trio.to_thread.run_sync(server.kill)
         await nodes[0].until(lambda node: not node.leads)
-        for node in nodes:
-            await node.until(lambda node: node.conductor.status().degraded)
-        await do(server.start)
+        await degraded(nodes)
+        await trio.to_thread.run_sync(server.start)
         assert (await recovered(nodes)).term == 2
         for node in nodes:
             assert not node.conductor.status().degraded
@@ -99,8 +93,7 @@ async def test_a_frozen_etcd_ends_the_term_in_time_and_goes_on_when_it_thaws(
     async with on(server, tmp_path, *NODES) as nodes:
         server.freeze()
         await nodes[0].until(lambda node: not node.leads)
-        for node in nodes:
-            await node.until(lambda node: node.conductor.status().degraded)
+        await degraded(nodes)
         assert leader(nodes) is None
         server.thaw()
         assert (await recovered(nodes)).term >= 2
@@ -144,49 +137,25 @@ async def test_a_campaign_whose_answer_is_lost_is_followed_by_one_for_a_higher_t
 
 async def test_connections_that_break_cost_an_attempt_and_no_term(server: EtcdServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        for _ in range(10):
-            for node in nodes:
-                node.proxy.cut()
-            await trio.sleep(0.25)
-        assert await recovered(nodes) is nodes[0]
-        assert [node.term for node in nodes] == [1, 1]
+        await survive_broken_connections(nodes, 0.25)
 
 
 async def test_of_two_nodes_the_one_that_is_cut_off_stops_and_the_other_leads(
     server: EtcdServer, tmp_path: Path
 ) -> None:
     async with on(server, tmp_path, *NODES) as (alpha, beta):
-        alpha.proxy.black_hole()
-        await beta.until(lambda node: node.leads)
-        assert not alpha.leads
-        await beta.ticks()
-        await alpha.until(lambda node: node.conductor.status().degraded)
-        alpha.proxy.heal()
-        assert await recovered([alpha, beta]) is beta
-        await alpha.until(lambda node: node.conductor.status().holder_id == "beta")
-        assert (alpha.leads, alpha.term) == (False, 2)
+        await cut_off(alpha, beta)
 
 
 async def test_latency_below_the_store_timeout_costs_nothing(server: EtcdServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        for node in nodes:
-            # Two requests a renewal, there and back.
-            node.proxy.delay = SHORT.store_timeout / 8
-        await trio.sleep(2 * SHORT.ttl)
-        assert await recovered(nodes) is nodes[0]
-        assert [node.term for node in nodes] == [1, 1]
+        # Two requests a renewal, there and back.
+        await survive_latency(nodes, SHORT, SHORT.store_timeout / 8)
 
 
 async def test_latency_near_the_ttl_lets_nobody_lead_until_it_is_over(server: EtcdServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        for node in nodes:
-            node.proxy.delay = 0.9 * SHORT.ttl
-        await nodes[0].until(lambda node: not node.leads)
-        await trio.sleep(2 * SHORT.ttl)
-        assert leader(nodes) is None
-        for node in nodes:
-            node.proxy.delay = 0.0
-        assert (await recovered(nodes)).term > 1
+        await lead_again_after_latency(nodes, SHORT)
 
 
 async def test_a_frozen_leader_of_etcds_own_costs_attempts_and_no_term(tmp_path: Path) -> None:
@@ -239,7 +208,7 @@ async def test_a_refused_login_is_a_degraded_standby_until_it_is_taken(server: E
     url = unused_prefix(server.url).replace("etcd://", "etcd://root:wr0ng@")
     token = server.ask("auth/authenticate", {"name": "root", "password": "r00t"})["token"]
     async with running(tmp_path, server.port, over(url), "alpha", timing=LONG) as (alpha,):
-        await alpha.until(lambda node: node.conductor.status().degraded)
+        await degraded([alpha])
         server.ask("auth/user/changepw", {"name": "root", "password": "wr0ng"}, token=token)
         await recovered([alpha])
     (problem,) = alpha.problems()

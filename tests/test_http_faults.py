@@ -19,7 +19,7 @@ from conductor_jobs.stores.http import HTTPLeaseStore
 from conductor_jobs.stores.http_errors import ControlAPIError
 from conductor_jobs.verify import verify
 
-from .real_nodes import PATIENCE, TTL, RealNode, running, until
+from .real_nodes import PATIENCE, TTL, RealNode, leader, running, until
 from .real_servers import free_port
 from .real_servers.control_api import TOKEN, ControlAPIProcess
 
@@ -53,10 +53,6 @@ def over(
 
 async def in_thread(work: object) -> None:
     await trio.to_thread.run_sync(work)  # type: ignore[arg-type] # a function
-
-
-def leader(nodes: list[RealNode]) -> RealNode | None:
-    return next((node for node in nodes if node.leads), None)
 
 
 async def test_a_server_that_is_killed_and_restarted_in_a_term_ends_no_term(

@@ -1,6 +1,6 @@
 """Conductors on a real server that is killed, frozen, cut off, slow, full, guarded or altered; verify judges them."""
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,18 @@ from conductor_jobs.errors import Unusable
 from conductor_jobs.stores.redis import RedisLeaseStore
 from conductor_jobs.stores.redis_scripts import key
 
-from .real_nodes import RealNode, running, until
+from .real_nodes import (
+    RealNode,
+    cut_off,
+    degraded,
+    lead_again_after_latency,
+    leader,
+    recovered,
+    running,
+    survive_broken_connections,
+    survive_latency,
+    until,
+)
 from .real_servers.proxy import Proxy
 from .real_servers.redis import RedisServer
 from .real_servers.redis import running as running_redis
@@ -44,28 +55,6 @@ async def on(
         yield nodes
 
 
-def leader(nodes: list[RealNode]) -> RealNode | None:
-    return next((node for node in nodes if node.leads), None)
-
-
-async def do(work: Callable[[], None]) -> None:
-    await trio.to_thread.run_sync(work)
-
-
-async def recovered(nodes: list[RealNode]) -> RealNode:
-    """Wait until somebody leads and does work, and nobody has trouble; return who leads."""
-    await until(lambda: leader(nodes) and not any(node.conductor.status().consecutive_renew_failures for node in nodes))
-    found = leader(nodes)
-    assert found is not None
-    await found.ticks()
-    return found
-
-
-async def degraded(nodes: list[RealNode]) -> None:
-    for node in nodes:
-        await node.until(lambda node: node.conductor.status().degraded)
-
-
 # The server
 
 
@@ -73,9 +62,9 @@ async def test_a_server_that_is_killed_and_restarted_in_a_term_ends_no_term(
     server: RedisServer, tmp_path: Path
 ) -> None:
     async with on(server, tmp_path, *NODES, timing=LONG) as nodes:
-        await do(server.kill)
+        await trio.to_thread.run_sync(server.kill)
         await nodes[0].until(lambda node: node.problems())
-        await do(server.start)
+        await trio.to_thread.run_sync(server.start)
         assert await recovered(nodes) is nodes[0]
         assert [node.term for node in nodes] == [1, 1]
         assert not nodes[0].journal("leader_ended")
@@ -88,10 +77,10 @@ async def test_a_server_that_is_away_for_longer_than_the_ttl_ends_the_term_and_t
     server: RedisServer, tmp_path: Path
 ) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        await do(server.kill)
+        await trio.to_thread.run_sync(server.kill)
         await nodes[0].until(lambda node: not node.leads)
         await degraded(nodes)
-        await do(server.start)
+        await trio.to_thread.run_sync(server.start)
         assert (await recovered(nodes)).term >= 2
     assert nodes[0].journal("leader_ended")[0].result == "lease_expired"
 
@@ -174,48 +163,24 @@ async def test_a_campaign_whose_answer_is_lost_is_followed_by_one_for_a_higher_t
 
 async def test_connections_that_break_cost_an_attempt_and_no_term(server: RedisServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        for _ in range(10):
-            for node in nodes:
-                node.proxy.cut()
-            await trio.sleep(0.15)
-        assert await recovered(nodes) is nodes[0]
-        assert [node.term for node in nodes] == [1, 1]
+        await survive_broken_connections(nodes, 0.15)
 
 
 async def test_of_two_nodes_the_one_that_is_cut_off_stops_and_the_other_leads(
     server: RedisServer, tmp_path: Path
 ) -> None:
     async with on(server, tmp_path, *NODES) as (alpha, beta):
-        alpha.proxy.black_hole()
-        await beta.until(lambda node: node.leads)
-        assert not alpha.leads
-        await beta.ticks()
-        await degraded([alpha])
-        alpha.proxy.heal()
-        assert await recovered([alpha, beta]) is beta
-        await alpha.until(lambda node: node.conductor.status().holder_id == "beta")
-        assert (alpha.leads, alpha.term) == (False, 2)
+        await cut_off(alpha, beta)
 
 
 async def test_latency_below_the_store_timeout_costs_nothing(server: RedisServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        for node in nodes:
-            node.proxy.delay = SHORT.store_timeout / 4
-        await trio.sleep(2 * SHORT.ttl)
-        assert await recovered(nodes) is nodes[0]
-        assert [node.term for node in nodes] == [1, 1]
+        await survive_latency(nodes, SHORT, SHORT.store_timeout / 4)
 
 
 async def test_latency_near_the_ttl_lets_nobody_lead_until_it_is_over(server: RedisServer, tmp_path: Path) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        for node in nodes:
-            node.proxy.delay = 0.9 * SHORT.ttl
-        await nodes[0].until(lambda node: not node.leads)
-        await trio.sleep(2 * SHORT.ttl)
-        assert leader(nodes) is None
-        for node in nodes:
-            node.proxy.delay = 0.0
-        assert (await recovered(nodes)).term > 1
+        await lead_again_after_latency(nodes, SHORT)
 
 
 # Handing over
