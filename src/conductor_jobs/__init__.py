@@ -9,7 +9,9 @@ above it:
     errors, failures, stderr, seconds, clocks, violations
                             the exception types; what an exception means; telling a person; the rule for
                             seconds; Trio's clock beside one that counts suspend; what a checker says
-    lease, timing, records  what engine and stores agree on; how long to trust a lease; a lease record's rules
+    lease, timing, records, runner_records
+                            what engine and stores agree on; how long to trust a lease; a lease record's rules;
+                            claims, pauses and cursors
     zones, cron_fields, schedules, agenda
                             wall clocks of time zones; cron expressions; when something is due; what is due
                             next, of many
@@ -25,7 +27,8 @@ above it:
     store_calls, heartbeats, standby, election
                             one bounded store call; signs of life; waiting for the moment to campaign; the lease
                             task: campaign, hold, lose, release
-    runners                 the registry, and what a runner is given and returns
+    retry, runners, registry
+                            trying again; what a runner is given and returns; what an application registers
     calls, timeouts, tick_entries, execution, ticks
                             calling a runner; its timeout; what is journaled of it; one tick; admission, the tick
                             task and the interval grid
@@ -52,7 +55,10 @@ from .hosting import run_in_thread
 from .journal import JournalEntry
 from .journal_reader import read_journal
 from .lease import Holder, LeaseGrant, LeaseStore, Node
-from .runners import RunnerResult, TickContext, TickTrigger, TimedJobs, TimedJobsConfig
+from .registry import TimedJobs
+from .retry import Retry
+from .runners import RunnerResult, TickContext, TickTrigger, TimedJobsConfig
+from .schedules import Cron, Every
 from .status import ConductorStatus
 from .term import Term
 from .timing import LeaseTiming
@@ -61,6 +67,8 @@ __all__ = [
     "Conductor",
     "ConductorStatus",
     "ConductorStopped",
+    "Cron",
+    "Every",
     "Holder",
     "JournalEntry",
     "LeaseGrant",
@@ -68,6 +76,7 @@ __all__ = [
     "LeaseStore",
     "LeaseTiming",
     "Node",
+    "Retry",
     "RunnerResult",
     "StaleTerm",
     "Term",

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from .failures import error_text
-from .runners import TimedJobs
+from .registry import TimedJobs
 
 App = TimedJobs | AbstractAsyncContextManager[tuple[TimedJobs, Any]]
 

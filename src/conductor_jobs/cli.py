@@ -25,7 +25,7 @@ from .failures import sole_exception
 from .journal import JournalEntry
 from .lease import LeaseStore
 from .printing import JournalPrinter
-from .runners import TimedJobs
+from .registry import TimedJobs
 from .runtime import Runtime
 from .signals import EXIT_CANCELLED
 from .stderr import tell

@@ -18,7 +18,8 @@ from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node, is_lease_store, is_name
 from .recorder import Recorder
-from .runners import TickTrigger, TimedJobs
+from .registry import TimedJobs
+from .runners import TickTrigger
 from .seconds import checked_seconds
 from .signals import run_until_signalled
 from .status import ConductorStatus, status_of

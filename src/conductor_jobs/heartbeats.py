@@ -24,6 +24,7 @@ class Heartbeats:
         incarnation: str,
         timing: LeaseTiming,
         recorder: Recorder,
+        fingerprint: Callable[[], str],
     ) -> None:
         self._registry = registry
         self._lease_name = lease_name
@@ -31,6 +32,7 @@ class Heartbeats:
         self._incarnation = incarnation
         self._timing = timing
         self._recorder = recorder
+        self._fingerprint = fingerprint
         self._failures = 0
 
     @trio.lowlevel.enable_ki_protection
@@ -44,7 +46,9 @@ class Heartbeats:
         """Send one, within the store timeout. A failure is journaled when it is the first in a row."""
         try:
             await call_store(
-                lambda: self._registry.heartbeat(self._lease_name, self._node, self._incarnation, state),
+                lambda: self._registry.heartbeat(
+                    self._lease_name, self._node, self._incarnation, state, self._fingerprint()
+                ),
                 self._timing.store_timeout,
             )
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the node lives on

@@ -116,20 +116,21 @@ def is_lease_store(store: object) -> TypeGuard[LeaseStore]:
 
     Asked by attribute, here and below: isinstance overlooks what a wrapper passes on by `__getattr__`.
     """
-    return _has(store, "acquire", "release")
+    return has_methods(store, "acquire", "release")
 
 
 def watches_releases(store: object) -> TypeGuard[ReleaseWatcher]:
     """Return whether a store can tell of releases, and of the terms that follow."""
-    return _has(store, "wait_released", "wait_begun")
+    return has_methods(store, "wait_released", "wait_begun")
 
 
 def keeps_nodes(store: object) -> TypeGuard["NodeRegistry"]:
     """Return whether a store remembers nodes."""
-    return _has(store, "heartbeat", "nodes")
+    return has_methods(store, "heartbeat", "nodes")
 
 
-def _has(store: object, *methods: str) -> bool:
+def has_methods(store: object, *methods: str) -> bool:
+    """Return whether a store has all of these methods."""
     return all(callable(getattr(store, method, None)) for method in methods)
 
 
@@ -186,6 +187,7 @@ class NodeSeen(msgspec.Struct, frozen=True):
 
     `incarnation` tells its lives apart; `state` is what it said of itself. `first_seen_at`: the first heartbeat of
     this incarnation, or the latest since, should the clock have been set back: never after `last_seen_at`.
+    `fingerprint` is the same for nodes that have the same runners registered, with the same schedules; a short text.
     """
 
     node: Node
@@ -193,14 +195,17 @@ class NodeSeen(msgspec.Struct, frozen=True):
     state: NodeState
     first_seen_at: float
     last_seen_at: float
+    fingerprint: str
 
 
 @runtime_checkable
 class NodeRegistry(Protocol):
     """What some stores can do besides: remember which nodes there are, by their heartbeats."""
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        """Register the node, or refresh what is known of it. Cancelling leaves the outcome unknown."""
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        """Register the node, or refresh what is known of it; see `NodeSeen`. Cancelling leaves the outcome unknown."""
         ...
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:

@@ -70,6 +70,22 @@ def renew(record: LeaseRecord | None, holder: Holder, term: int, ttl: float, now
     return msgspec.structs.replace(record, ttl=ttl, expires_at=now + ttl)
 
 
+def is_present(record: LeaseRecord | None, term: int) -> bool:
+    """Return whether a fenced write under `term` is to be kept: no later term has begun, and it was not released."""
+    return record is not None and record.term == term and not record.released
+
+
+def stale_text(record: LeaseRecord | None, lease_name: str, term: int) -> str:
+    """Say why a fenced write under `term` is refused."""
+    if record is None:
+        state = "nobody has held it yet"
+    elif record.term != term:
+        state = f"its term is {record.term}"
+    else:
+        state = "that term has been released"
+    return f"a write under term {term} of lease {lease_name!r} was refused: {state}"
+
+
 def restamped(record: LeaseRecord, now: float) -> LeaseRecord:
     """Return a record whose expiry was counted on a clock that is gone: it gets its whole ttl again."""
     return msgspec.structs.replace(record, expires_at=now + record.ttl)

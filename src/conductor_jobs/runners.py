@@ -1,16 +1,14 @@
-"""Runners, and the registry that an application keeps them in."""
+"""Runners: what they are given and return, and what is registered of each."""
 
-import functools
-import inspect
-import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, TypeVar, final
+from typing import Any, Literal, final
 
 import msgspec
 
 from .failures import error_text, shown
-from .journal import FRAMEWORK, LEASE
 from .recorder import Recorder
+from .retry import Retry
+from .schedules import Schedule
 from .seconds import checked_seconds
 from .term import Term
 
@@ -131,124 +129,26 @@ class TickContext(msgspec.Struct, frozen=True):
 
 
 RunnerFunction = Callable[[TickContext], Awaitable[RunnerResult | None]] | Callable[[TickContext], RunnerResult | None]
-F = TypeVar("F", bound=RunnerFunction)
+Misfire = Literal["run_once", "skip", "run_all"]
+OnCrash = Literal["report", "rerun"]
 
 
 @final
 class Runner(msgspec.Struct, frozen=True):
-    """A named function to run in ticks. `timeout` is in seconds; a plain function runs in a worker thread."""
+    """A named function to run in ticks. `timeout` is in seconds; a plain function runs in a worker thread.
+
+    Without a `schedule` it runs in every tick of its group; `misfire` and `on_crash` are for runners with one.
+    """
 
     name: str
     run: Callable[[TickContext], Any]
     description: str | None
     timeout: float | None
     in_thread: bool
-
-
-@final
-class TimedJobs:
-    """The registry of an application's runners, in the order in which a tick runs them."""
-
-    def __init__(
-        self,
-        *,
-        interval: float = 10.0,
-        max_messages_per_tick: int = 10,
-        max_tasks_per_tick: int = 10,
-        settle_delay: float = 10.0,
-    ) -> None:
-        """Begin an empty registry; `interval` and `settle_delay` in seconds.
-
-        Raises ValueError, naming the field, the value and the rule.
-        """
-        self._config = TimedJobsConfig(interval, max_messages_per_tick, max_tasks_per_tick, settle_delay)
-        self._runners: dict[str, Runner] = {}
-        self._snapshot: tuple[Runner, ...] = ()
-        # Threads may register runners while a tick takes those that there are.
-        self._lock = threading.Lock()
-
-    @property
-    def config(self) -> TimedJobsConfig:
-        """The configuration, which is frozen."""
-        return self._config
-
-    @property
-    def runner_names(self) -> tuple[str, ...]:
-        """The registered names, in order."""
-        return tuple(runner.name for runner in self.runners)
-
-    @property
-    def runners(self) -> tuple[Runner, ...]:
-        """The registered runners, in order: what a tick that begins now will run."""
-        # Made anew once for many registrations: at each it would cost as much as there are runners.
-        if len(self._snapshot) != len(self._runners):
-            with self._lock:
-                self._snapshot = tuple(self._runners.values())
-        return self._snapshot
-
-    def configure(self, **changes: Any) -> None:
-        """Replace fields of `TimedJobsConfig`, by name: `configure(interval=5.0)`.
-
-        A conductor that runs takes up new limits with its next tick, and a new interval with its next run.
-        Raises ValueError for a bad value and TypeError for an unknown field.
-        """
-        self._config = msgspec.structs.replace(self._config, **changes)
-
-    def register_runner(
-        self,
-        name: str,
-        run: RunnerFunction,
-        *,
-        description: str | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """Add a runner; allowed at any time and from any thread, a tick takes those registered when it begins.
-
-        `run` takes a `TickContext` and returns a `RunnerResult` or None. `async def` functions run on the loop,
-        plain ones in a worker thread. `description` is for people who list the runners. After `timeout` seconds the
-        runner is cancelled and has failed (a thread cannot be cancelled: it has failed once it returns).
-        Raises ValueError or TypeError naming what is wrong.
-        """
-        name = str(name or "").strip()
-        if not name:
-            raise ValueError("Timed job runner name must be non-empty.")
-        if name in (FRAMEWORK, LEASE):
-            raise ValueError(f'Timed job runner name "{name}" is what the journal calls the framework itself.')
-        if timeout is not None:
-            checked_seconds(f'Timed job runner "{name}": timeout', timeout)
-        runner = Runner(name, run, description, timeout, _runs_in_thread(name, run))
-        with self._lock:
-            if name in self._runners:
-                raise ValueError(f'Timed job runner "{name}" is already registered.')
-            self._runners[name] = runner
-
-    def runner(self, name: str, *, description: str | None = None, timeout: float | None = None) -> Callable[[F], F]:
-        """Register the decorated function under `name`, and leave the function as it is; see `register_runner`."""
-        if callable(name):
-            raise TypeError(f'A timed job runner needs a name: write `@jobs.runner("…")`, not {name!r}.')
-
-        def register(run: F) -> F:
-            self.register_runner(name, run, description=description, timeout=timeout)
-            return run
-
-        return register
-
-
-def _runs_in_thread(name: str, run: object) -> bool:
-    if not callable(run):
-        raise TypeError(f'Timed job runner "{name}": run must be a function, not {shown(run)}.')
-    try:
-        inspect.signature(run).bind(object())
-    except TypeError as error:
-        raise TypeError(f'Timed job runner "{name}": run must take one TickContext: {error}.') from None
-    except ValueError:
-        pass  # a builtin that tells no signature
-    while isinstance(run, functools.partial):
-        run = run.func
-    functions = (run, getattr(run, "__call__", None))  # noqa: B004 - an object may be called through an async method
-    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in functions):
-        raise TypeError(f'Timed job runner "{name}": run must not be a generator function.')
-    return not any(map(inspect.iscoroutinefunction, functions))
+    schedule: Schedule | None = None
+    misfire: Misfire = "run_once"
+    on_crash: OnCrash = "report"
+    retry: Retry | None = None
 
 
 def _require_positive_integer(field: str, value: object) -> None:

@@ -32,7 +32,7 @@ from .journal_files import JournalFiles
 from .leadership import Leadership
 from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
 from .recorder import Recorder
-from .runners import TimedJobs
+from .registry import TimedJobs
 from .term import EndReason
 from .ticks import TickGroup
 from .timing import LeaseTiming
@@ -214,7 +214,15 @@ class Supervisor:
         plan = self.plan
         if not keeps_nodes(plan.store):
             return None
-        return Heartbeats(plan.store, plan.lease_name, plan.node, plan.incarnation, plan.timing, self._recorder)
+        return Heartbeats(
+            plan.store,
+            plan.lease_name,
+            plan.node,
+            plan.incarnation,
+            plan.timing,
+            self._recorder,
+            lambda: plan.jobs.fingerprint,
+        )
 
     def _node_state(self) -> NodeState:
         return "standby" if self.election.live_scope is None else "leader"

@@ -15,7 +15,8 @@ from trio_util import AsyncValue
 from .errors import ConductorStopped
 from .execution import Surroundings, Tick, TickDecision, TickResult
 from .journal import FRAMEWORK
-from .runners import TickTrigger, TimedJobs
+from .registry import TimedJobs
+from .runners import TickTrigger
 from .term import TermScope
 from .timeouts import TimeoutWatch
 

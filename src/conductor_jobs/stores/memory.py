@@ -1,15 +1,17 @@
 """A lease store in memory: for one Trio run, for tests and for programs that are their own only instance."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Self, final
 
 import trio
 from trio_util import AsyncValue
 
 from .. import records
+from ..errors import StaleTerm
 from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
+from ..runner_records import Claim, supersedes
 
 
 @final
@@ -26,6 +28,9 @@ class MemoryLeaseStore:
         self._records: dict[str, AsyncValue[LeaseRecord | None]] = {}
         self._barred: set[tuple[str, Holder]] = set()
         self._nodes: dict[tuple[str, str], NodeSeen] = {}
+        self._claims: dict[tuple[str, str], Claim] = {}
+        self._paused: set[tuple[str, str]] = set()
+        self._cursors: dict[tuple[str, str], str] = {}
         self._run: trio.lowlevel.TrioToken | None = None
 
     async def __aenter__(self) -> Self:
@@ -69,18 +74,60 @@ class MemoryLeaseStore:
         """See `ReleaseWatcher.wait_begun`. Cancelling stops the waiting only."""
         await self._cell(lease_name).wait_value(lambda record: record is not None and record.term >= term)
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         """See `NodeRegistry.heartbeat`. A cancelled call has changed nothing."""
         await trio.lowlevel.checkpoint()
         key, now = (lease_name, node.node_id), self._wall_clock()
         before = self._nodes.get(key)
         since = now if before is None or before.incarnation != incarnation else min(before.first_seen_at, now)
-        self._nodes[key] = NodeSeen(node, incarnation, state, since, now)
+        self._nodes[key] = NodeSeen(node, incarnation, state, since, now, fingerprint)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
         await trio.lowlevel.checkpoint()
         return [seen for (name, _), seen in sorted(self._nodes.items()) if name == lease_name]
+
+    async def claims(self, lease_name: str) -> Sequence[Claim]:
+        """See `ClaimStore.claims`."""
+        await trio.lowlevel.checkpoint()
+        return [claim for (name, _), claim in sorted(self._claims.items()) if name == lease_name]
+
+    async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """See `ClaimStore.claim`. A cancelled call has changed nothing."""
+        await trio.lowlevel.checkpoint()
+        for claim in claims:
+            self._require_present(lease_name, claim.term)
+        kept = [claim for claim in claims if supersedes(claim, self._claims.get((lease_name, claim.runner)))]
+        self._claims.update({(lease_name, claim.runner): claim for claim in kept})
+        return kept
+
+    async def paused(self, lease_name: str) -> Collection[str]:
+        """See `PauseStore.paused`."""
+        await trio.lowlevel.checkpoint()
+        return {runner for name, runner in self._paused if name == lease_name}
+
+    async def set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        """See `PauseStore.set_paused`. A cancelled call has changed nothing."""
+        await trio.lowlevel.checkpoint()
+        (self._paused.add if paused else self._paused.discard)((lease_name, runner))
+
+    async def load_cursor(self, lease_name: str, runner: str) -> str | None:
+        """See `CursorStore.load_cursor`."""
+        await trio.lowlevel.checkpoint()
+        return self._cursors.get((lease_name, runner))
+
+    async def save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+        """See `CursorStore.save_cursor`. A cancelled call has changed nothing."""
+        await trio.lowlevel.checkpoint()
+        self._require_present(lease_name, term)
+        self._cursors[lease_name, runner] = cursor
+
+    def _require_present(self, lease_name: str, term: int) -> None:
+        record = self._cell(lease_name).value
+        if not records.is_present(record, term):
+            raise StaleTerm(records.stale_text(record, lease_name, term))
 
     def _cell(self, lease_name: str) -> AsyncValue[LeaseRecord | None]:
         return self._records.setdefault(lease_name, AsyncValue[LeaseRecord | None](None))

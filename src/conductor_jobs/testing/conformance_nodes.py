@@ -96,7 +96,7 @@ async def heartbeats_leave_leases_alone(clients: Clients) -> None:
 
 
 async def _heartbeat(clients: Clients, lease: str, node: Node, incarnation: str, state: NodeState) -> None:
-    await _registry(clients.next_store()).heartbeat(lease, node, incarnation, state)
+    await _registry(clients.next_store()).heartbeat(lease, node, incarnation, state, "fingerprint")
 
 
 async def _nodes(clients: Clients, lease: str) -> Sequence[NodeSeen]:

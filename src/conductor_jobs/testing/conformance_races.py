@@ -125,7 +125,10 @@ def _calls_of(clients: Clients, lease: str, number: int) -> list[Callable[[], Aw
         lambda: store.release(lease, holder),
     ]
     if keeps_nodes(store):
-        calls += [lambda: store.heartbeat(lease, node, f"{number}", "standby"), lambda: store.nodes(lease)]
+        calls += [
+            lambda: store.heartbeat(lease, node, f"{number}", "standby", "fingerprint"),
+            lambda: store.nodes(lease),
+        ]
     if watches_releases(store):
         calls += [lambda: store.wait_released(lease, 10**6), lambda: store.wait_begun(lease, 10**6)]
     return calls

@@ -18,7 +18,8 @@ from ..failures import shown
 from ..journal import Journal, JournalEntry
 from ..lease import Holder
 from ..recorder import Recorder
-from ..runners import TickContext, TickTrigger, TimedJobs
+from ..registry import TimedJobs
+from ..runners import TickContext, TickTrigger
 from ..seconds import checked_seconds
 from ..term import Term
 from ..timing import LeaseTiming

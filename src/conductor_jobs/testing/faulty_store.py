@@ -1,7 +1,7 @@
 """`FaultyLeaseStore`: any lease store, behind a network and beside a clock that a test makes as bad as it likes."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, Never, Self, TypeVar, final
@@ -10,11 +10,27 @@ import msgspec
 import trio
 
 from ..lease import Holder, LeaseGrant, LeaseStore, Node, NodeSeen, NodeState, is_lease_store
+from ..runner_records import Claim
 
 T = TypeVar("T")
-StoreCall = Literal["campaign", "renew", "release", "heartbeat", "nodes", "wait_released", "wait_begun"]
+StoreCall = Literal[
+    "campaign",
+    "renew",
+    "release",
+    "heartbeat",
+    "nodes",
+    "wait_released",
+    "wait_begun",
+    "claims",
+    "claim",
+    "paused",
+    "set_paused",
+    "load_cursor",
+    "save_cursor",
+]
 _WATCHING = frozenset({"wait_released", "wait_begun"})
-_OPTIONAL = frozenset({"heartbeat", "nodes"}) | _WATCHING
+_OF_RUNNERS = frozenset({"claims", "claim", "paused", "set_paused", "load_cursor", "save_cursor"})
+_OPTIONAL = frozenset({"heartbeat", "nodes"}) | _OF_RUNNERS | _WATCHING
 
 
 @final
@@ -122,11 +138,31 @@ class FaultyLeaseStore:
     async def _wait_begun(self, lease_name: str, term: int) -> None:
         await self._call("wait_begun", lambda: self._store.wait_begun(lease_name, term))
 
-    async def _heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        await self._call("heartbeat", lambda: self._store.heartbeat(lease_name, node, incarnation, state))
+    async def _heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        await self._call("heartbeat", lambda: self._store.heartbeat(lease_name, node, incarnation, state, fingerprint))
 
     async def _nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         return await self._call("nodes", lambda: self._store.nodes(lease_name))
+
+    async def _claims(self, lease_name: str) -> Sequence[Claim]:
+        return await self._call("claims", lambda: self._store.claims(lease_name))
+
+    async def _claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        return await self._call("claim", lambda: self._store.claim(lease_name, claims))
+
+    async def _paused(self, lease_name: str) -> Collection[str]:
+        return await self._call("paused", lambda: self._store.paused(lease_name))
+
+    async def _set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        await self._call("set_paused", lambda: self._store.set_paused(lease_name, runner, paused))
+
+    async def _load_cursor(self, lease_name: str, runner: str) -> str | None:
+        return await self._call("load_cursor", lambda: self._store.load_cursor(lease_name, runner))
+
+    async def _save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+        await self._call("save_cursor", lambda: self._store.save_cursor(lease_name, runner, term, cursor))
 
     async def _call(self, call: StoreCall, carry_out: Callable[[], Awaitable[T]]) -> T:
         self.calls.append((trio.current_time(), call))

@@ -13,7 +13,8 @@ from ..conductor import Conductor
 from ..failures import error_text
 from ..journal import JournalEntry
 from ..lease import Holder, LeaseGrant, LeaseStore, Node
-from ..runners import TickContext, TimedJobs
+from ..registry import TimedJobs
+from ..runners import TickContext
 from ..term import Term
 from .effects import LoopTurns
 from .fakes import MockWallClock
