@@ -12,9 +12,9 @@ above it:
     lease, timing, records, runner_records
                             what engine and stores agree on; how long to trust a lease; a lease record's rules;
                             claims, pauses and cursors
-    zones, cron_fields, schedules, agenda
-                            wall clocks of time zones; cron expressions; when something is due; what is due
-                            next, of many
+    moments, zones, cron_fields, schedules, agenda
+                            due instants in text; wall clocks of time zones; cron expressions; when something is
+                            due; what is due next, of many
     journal, journal_*, recorder
                             entries; the format of a line; writing files, reading them back; how the engine writes
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
@@ -32,6 +32,9 @@ above it:
     calls, timeouts, tick_entries, execution, ticks
                             calling a runner; its timeout; what is journaled of it; one tick; admission, the tick
                             task and the interval grid
+    misfires, ledger, single_runs, scheduler
+                            what becomes of what is due; claims and pauses, asked of the store; runs of one
+                            runner each; the schedule task
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 import trio
 
 from .clocks import boot_time
-from .errors import ConductorStopped, LeaseLost
+from .errors import ConductorStopped, LeaseLost, Unusable
 from .execution import TickResult
 from .failures import shown, sole_exception
 from .journal import Journal
@@ -19,6 +19,7 @@ from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node, is_lease_store, is_name
 from .recorder import Recorder
 from .registry import TimedJobs
+from .runner_records import keeps_claims
 from .runners import TickTrigger
 from .seconds import checked_seconds
 from .signals import run_until_signalled
@@ -26,6 +27,7 @@ from .status import ConductorStatus, status_of
 from .supervisor import Phase, Plan, Supervisor
 from .taken_leases import taking
 from .term import Named, Term
+from .ticks import result_of
 from .timing import LeaseTiming
 from .watchdog import OnOverrun
 
@@ -129,7 +131,7 @@ class Conductor:
         That is after the store's first answer, or once that is overdue: a store that cannot be reached makes
         a degraded standby, which keeps trying. May be run again after it has returned.
 
-        Raises Unusable for a log folder or a lease store that can never work, ValueError when another conductor
+        Raises Unusable for a log folder or a lease store that can never work (for schedules it must keep claims), ValueError when another conductor
         of this process has the same store and `lease_name`, RuntimeError when this one runs already.
         Cancelling drains the tick in flight, within `drain_timeout`, releases the lease, and then goes on.
         In the main task, a KeyboardInterrupt cancels the work, releases the lease and goes on. In any other task it
@@ -138,6 +140,11 @@ class Conductor:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:
             raise RuntimeError("this conductor is running already")
+        if self.jobs.scheduled and not keeps_claims(self._store):
+            name = self.jobs.scheduled[0].name
+            raise Unusable(
+                f"{type(self._store).__name__} keeps no claims, which the schedule of runner {name!r} needs."
+            )
         failure: BaseException | None = None
         try:
             with taking(self._store, self._lease_name):
@@ -182,7 +189,34 @@ class Conductor:
         """
         if trigger not in ("interval", "manual", "schedule"):
             raise ValueError(f"run_tick trigger must be 'interval', 'manual' or 'schedule', not {trigger!r}.")
-        return await self._require_running().ticks.run_tick(trigger)
+        return await result_of(self._require_running().ticks.request(trigger))
+
+    async def run_now(self, name: str) -> TickResult:
+        """Have one runner run now, paused or not, or hear why not, and wait for its end.
+
+        It runs in a tick of its group: with a schedule it is one of its own, without one it is the group of all such
+        runners. No due instant is taken by it. Cancelling stops the waiting; the run goes on. Raises ValueError
+        for a name that is not registered, RuntimeError when the conductor does not run, ConductorStopped when
+        the conductor fails before the run has ended.
+        """
+        supervisor, runner = self._require_running(), self.jobs.named(name)
+        return await result_of(supervisor.request_run(runner))
+
+    async def pause(self, name: str) -> None:
+        """Pause a runner, on every node and until `resume`, whoever leads and whatever restarts.
+
+        Kept in the store. A run in flight goes on. With a schedule, no run begins any more once this has returned;
+        without one, another node that leads notices within its heartbeat interval. Due instants of a
+        paused runner are skipped for good, each a line in the journal.
+
+        Raises ValueError for a name that is not registered, RuntimeError when the conductor does not run or its store
+        keeps no pauses, and what the store raises. Cancelling leaves the outcome unknown.
+        """
+        await self._set_paused(name, True)
+
+    async def resume(self, name: str) -> None:
+        """Undo `pause`, which see; what is due from now on is run."""
+        await self._set_paused(name, False)
 
     def request_stop(self) -> None:
         """Begin to stop: no new tick, then the drain. Synchronous and idempotent; nothing when not running.
@@ -267,6 +301,10 @@ class Conductor:
         self._current()
         node = self._node or Node()
         return status_of(self._supervisor, node, self.jobs.runner_names, self._renew_failure_threshold)
+
+    async def _set_paused(self, name: str, paused: bool) -> None:
+        supervisor, runner = self._require_running(), self.jobs.named(name)
+        await supervisor.ledger.set_paused(runner.name, paused)
 
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
         self._leadership.enter("running")
