@@ -92,8 +92,8 @@ class Agenda:
         """Return what has started at `moment` and was not taken before, in the order in which names were put in.
 
         `at_most`: so many of them, those that start first; the others can be asked for at once. Instants that were
-        missed, since nobody asked in between, come as one `Due`. A moment before the last one, as when the wall clock is
-        set back, repeats nothing.
+        missed, since nobody asked in between, come as one `Due`. A moment before the last one, as when the wall
+        clock is set back, repeats nothing.
         """
         taken: list[_Entry] = []
         while len(taken) != at_most and (start := self.next_start) is not None and start <= moment:

@@ -131,7 +131,8 @@ class Conductor:
         That is after the store's first answer, or once that is overdue: a store that cannot be reached makes
         a degraded standby, which keeps trying. May be run again after it has returned.
 
-        Raises Unusable for a log folder or a lease store that can never work (for schedules it must keep claims), ValueError when another conductor
+        Raises Unusable for a log folder or a lease store that can never work (for schedules it has to keep claims),
+        ValueError when another conductor
         of this process has the same store and `lease_name`, RuntimeError when this one runs already.
         Cancelling drains the tick in flight, within `drain_timeout`, releases the lease, and then goes on.
         In the main task, a KeyboardInterrupt cancels the work, releases the lease and goes on. In any other task it
