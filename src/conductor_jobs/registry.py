@@ -207,8 +207,8 @@ class _Snapshot:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        described = sorted(f"{runner.name}\n{runner.schedule!r}" for runner in self.registered)
-        return hashlib.blake2b("\n\n".join(described).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        described = sorted(f"{runner.name!r} {runner.schedule!r}" for runner in self.registered)
+        return hashlib.blake2b("\n".join(described).encode(), digest_size=8).hexdigest()
 
 
 def _check_schedule(name: str, schedule: object, misfire: object, on_crash: object) -> None:
