@@ -35,7 +35,9 @@ above it:
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task
-    supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
+    supervisor, runner_status, status
+                            one run: its nurseries and the order in which they end; what it tells of its runners,
+                            and of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application
                             holds; running it in a thread
@@ -60,6 +62,7 @@ from .journal_reader import read_journal
 from .lease import Holder, LeaseGrant, LeaseStore, Node
 from .registry import TimedJobs
 from .retry import Retry
+from .runner_status import RunnerStatus
 from .runners import RunnerResult, TickContext, TickTrigger, TimedJobsConfig
 from .schedules import Cron, Every
 from .status import ConductorStatus
@@ -81,6 +84,7 @@ __all__ = [
     "Node",
     "Retry",
     "RunnerResult",
+    "RunnerStatus",
     "StaleTerm",
     "Term",
     "TickContext",

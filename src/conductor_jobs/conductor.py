@@ -20,10 +20,11 @@ from .lease import LeaseStore, Node, is_lease_store, is_name
 from .recorder import Recorder
 from .registry import TimedJobs
 from .runner_records import keeps_claims
+from .runner_status import RunnerStatus
 from .runners import TickTrigger
 from .seconds import checked_seconds
 from .signals import run_until_signalled
-from .status import ConductorStatus, status_of
+from .status import ConductorStatus, runner_statuses_of, status_of
 from .supervisor import Phase, Plan, Supervisor
 from .taken_leases import taking
 from .term import Named, Term
@@ -296,6 +297,21 @@ class Conductor:
             if live is not None and live.term is term and not supervisor.stopping:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
+
+    def runner_statuses(self) -> tuple[RunnerStatus, ...]:
+        """Return how things stand with each runner, in the order of their registration; on the loop's thread.
+
+        Claims are as this node knows them: up to date while it leads, otherwise as of `refresh`.
+        """
+        self._current()
+        return runner_statuses_of(self._supervisor, self.jobs, self._recorder.now())
+
+    async def refresh(self) -> None:
+        """Read from the store what other nodes have claimed and paused, for `runner_statuses`.
+
+        Raises RuntimeError when the conductor does not run, and what the store raises. Cancelling leaves it be.
+        """
+        await self._require_running().ledger.read()
 
     def status(self) -> ConductorStatus:
         """Return how things stand; from any thread, running or not."""

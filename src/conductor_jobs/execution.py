@@ -105,6 +105,10 @@ class Tick:
         """What the tick is at, in words: the runner that it began last."""
         return f"runner {self._runners[self._begun - 1].name!r}" if self._begun else f"tick {self.batch_id}"
 
+    def is_at(self, runner: str) -> bool:
+        """Return whether the runner of this name is at work in the tick now."""
+        return self._at_work is not None and self._at_work.name == runner
+
     async def execute(self) -> None:
         """Run the runners under the tick's term, or note for each that we do not lead; sets the result.
 

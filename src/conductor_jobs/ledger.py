@@ -82,6 +82,15 @@ class Ledger:
             await trio.sleep(self._timing.heartbeat_interval)
         self.looked.set()
 
+    async def read(self) -> None:
+        """Read claims and pauses once, in any state of the node. Raises what the store raises, NoAnswer if nothing."""
+        store = self._store
+        if keeps_claims(store):
+            claims = await self._once(lambda: store.claims(self._lease_name))
+            self.claims = {claim.runner: claim for claim in claims}
+        if keeps_pauses(store):
+            self.paused = frozenset(await self._once(lambda: store.paused(self._lease_name)))
+
     async def set_paused(self, runner: str, paused: bool) -> None:
         """Pause or resume a runner, on every node. Raises what the store raises, NoAnswer when it does not answer."""
         store = self._store
