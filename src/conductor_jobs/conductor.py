@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import trio
+from trio_util import wait_any
 
 from .clocks import boot_time
 from .errors import ConductorStopped, LeaseLost, Unusable
@@ -297,6 +298,24 @@ class Conductor:
             if live is not None and live.term is term and not supervisor.stopping:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
+
+    async def resign(self) -> Literal["resigned", "skipped_not_leader"]:
+        """Give the lease back with the work drained, as a stop does, and go on as a standby; wait until that is done.
+
+        The node campaigns again a second and a half later: without another node it leads again then. Cancelling stops
+        the waiting; the resignation goes on. Raises RuntimeError when the conductor does not run, and in leader's
+        work, which would wait for itself; ConductorStopped when the run ends first.
+        """
+        supervisor = self._require_running()
+        if supervisor.is_in_work(trio.lowlevel.current_task()):
+            raise RuntimeError("resign() in leader's work would wait for itself")
+        if supervisor.stopping or (over := supervisor.election.resign(supervisor.drain_term)) is None:
+            await trio.lowlevel.checkpoint()
+            return "skipped_not_leader"
+        await wait_any(over.wait, lambda: self._leadership.wait_over(lambda: self._supervisor is supervisor))
+        if not over.is_set():
+            raise ConductorStopped("the conductor's run has ended")
+        return "resigned"
 
     def runner_statuses(self) -> tuple[RunnerStatus, ...]:
         """Return how things stand with each runner, in the order of their registration; on the loop's thread.

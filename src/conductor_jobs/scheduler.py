@@ -87,7 +87,7 @@ class Scheduler:
     async def _lead(self, scope: TermScope) -> None:
         self._agenda, self._held, self._told = Agenda(), {}, {}
         claims_known = False
-        while scope.term.over is None:
+        while scope.admits:
             self._changed = trio.Event()
             if self._jobs.scheduled and self._may_keep_schedules():
                 with self._runs.occupied(), scope.work(_WORK):
@@ -97,7 +97,7 @@ class Scheduler:
                     await self._take_up_new(scope)
                     await self._begin_due(scope)
             # In one step with the opening of the service, or the stop would not know of it.
-            if self._stopping():
+            if self._stopping() or not scope.admits:
                 return
             with scope.work(_WORK, service=True):
                 await self._wait()
@@ -157,7 +157,7 @@ class Scheduler:
                 self._runs.begin(to_run[claim.runner], claim, scope)
 
     async def _begin_due(self, scope: TermScope) -> None:
-        while not self._stopping():
+        while scope.admits and not self._stopping():
             now = self._recorder.now()
             taken = self._agenda.take_due(now, _AT_ONCE)
             if not taken:

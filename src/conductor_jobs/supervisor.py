@@ -211,6 +211,15 @@ class Supervisor:
             return
         await self._cut_and_wait("drain_timeout" if self.phase is Phase.DRAINING else "cancelled")
 
+    async def drain_term(self, scope: TermScope) -> None:
+        """Wait for the end of a term's work as a stop does; cut it when that takes too long."""
+        scope.end_services()
+        with trio.move_on_after(self.plan.drain_timeout):
+            await self._wait_idle()
+            return
+        scope.end("drain_timeout")
+        await self._wait_idle()
+
     async def _cut_and_wait(self, reason: EndReason) -> None:
         if (scope := self.election.scope) is not None and not scope.is_idle:
             scope.end(reason)
