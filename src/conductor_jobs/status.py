@@ -24,7 +24,8 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
     out, and still is. `runs_in_flight`: the runners with a schedule that are at work. `paused`: the runners that are
-    paused, as this node heard last.
+    paused, as this node heard last. `drift`: the ids of nodes that have other runners registered than this
+    node, while it leads.
     """
 
     node: Node
@@ -45,6 +46,7 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     overruns: tuple[Overrun, ...] = ()
     runs_in_flight: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
 
 
 def status_of(
@@ -76,6 +78,7 @@ def status_of(
         overruns=supervisor.watchdog.overruns,
         runs_in_flight=supervisor.runs.in_flight,
         paused=tuple(sorted(supervisor.ledger.paused)),
+        drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
     )
 
 

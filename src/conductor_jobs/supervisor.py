@@ -87,6 +87,7 @@ class Supervisor:
         self._stop_wanted = False
         self._stop_begun = trio.Event()
         self._ended = trio.Event()
+        self.heartbeats: Heartbeats | None = None
         self._drain_scope = trio.CancelScope()
         self._sync_scope = trio.CancelScope()
         clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
@@ -164,7 +165,7 @@ class Supervisor:
                 self._ended.set()
 
     async def _lead_and_work(self, started: Callable[[], None]) -> None:
-        heartbeats = self._heartbeats()
+        heartbeats = self.heartbeats = self._made_heartbeats()
         self._journal_started()
         try:
             async with trio.open_nursery() as lease_nursery:
@@ -251,7 +252,7 @@ class Supervisor:
             with trio.CancelScope() as self._sync_scope:
                 await self.plan.files.sync()
 
-    def _heartbeats(self) -> Heartbeats | None:
+    def _made_heartbeats(self) -> Heartbeats | None:
         plan = self.plan
         if not keeps_nodes(plan.store):
             return None
