@@ -13,7 +13,7 @@ RunnerResult StaleTerm Term TickContext TickDecision TickResult TickTrigger Time
 run_in_thread
 """
 COMMAND = ("rules", "config", "runtime", "cli_nodes", "cli_control_api", "cli")
-STORES_MAY_IMPORT = {"clocks", "errors", "failures", "lease", "records", "seconds"}
+STORES_MAY_IMPORT = {"clocks", "errors", "failures", "lease", "records", "runner_records", "seconds"}
 
 
 def imports(module: Path) -> set[str]:
