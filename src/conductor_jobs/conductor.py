@@ -11,7 +11,6 @@ import trio
 
 from .clocks import boot_time
 from .errors import ConductorStopped, LeaseLost
-from .execution import TickResult
 from .failures import shown, sole_exception
 from .journal import Journal
 from .journal_files import JournalFiles
@@ -26,6 +25,7 @@ from .status import ConductorStatus, status_of
 from .supervisor import Phase, Plan, Supervisor
 from .taken_leases import taking
 from .term import Named, Term
+from .tick_results import TickResult
 from .timing import LeaseTiming
 from .watchdog import OnOverrun
 

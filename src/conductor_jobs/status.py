@@ -4,9 +4,9 @@ from typing import Literal, final
 
 import msgspec
 
-from .execution import TickResult
 from .lease import Node
 from .supervisor import Phase, Supervisor
+from .tick_results import TickResult
 from .watchdog import Overrun
 
 
