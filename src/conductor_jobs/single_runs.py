@@ -12,12 +12,13 @@ import trio
 from trio_util import AsyncValue
 
 from .errors import LeaseLost
-from .execution import Surroundings, Tick, TickResult, refuse
+from .execution import Surroundings, Tick
 from .ledger import Ledger
 from .registry import TimedJobs
 from .runner_records import Claim
 from .runners import Runner, TickTrigger
 from .term import TermScope
+from .tick_results import TickResult, refuse
 from .timeouts import TimeoutWatch
 
 # Plain functions of so many runners may be at work in threads at once; any more wait for a thread.

@@ -13,11 +13,12 @@ import trio
 from trio_util import AsyncValue
 
 from .errors import ConductorStopped
-from .execution import Surroundings, Tick, TickResult, refuse
+from .execution import Surroundings, Tick
 from .journal import FRAMEWORK
 from .registry import TimedJobs
 from .runners import Runner, TickTrigger
 from .term import TermScope
+from .tick_results import TickResult, refuse
 from .timeouts import TimeoutWatch
 
 
