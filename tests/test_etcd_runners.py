@@ -1,4 +1,4 @@
-"""What the etcd store keeps of runners, on a real etcd: fenced by transactions, of which many claims need many (I19)."""
+"""What the etcd store keeps of runners, on a real etcd: fenced by transactions; many claims need many of them (I19)."""
 
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -166,7 +166,7 @@ async def test_a_claim_that_supersedes_nothing_is_fenced_too(
     await other.release("jobs", ALPHA)
     for result in ("completed", None):
         with pytest.raises(StaleTerm, match="that term has been released"):
-            await store.claim("jobs", many(1, 1, result))  # type: ignore[arg-type] # a Literal is narrowed to str
+            await store.claim("jobs", many(1, 1, result))
 
 
 # Many claims, and others that write
@@ -213,6 +213,19 @@ async def test_what_others_claimed_meanwhile_is_decided_upon_anew(
     assert kept == [claim for claim in claims if claim.runner not in superseded or claim in claims[:CLAIMS_AT_ONCE]]
     by_runner = {claim.runner: claim for claim in claims} | {claim.runner: claim for claim in later}
     assert await other.claims("jobs") == list(by_runner.values())
+
+
+async def test_what_was_claimed_by_the_very_next_write_is_seen(
+    store: EtcdLeaseStore, other: EtcdLeaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claim_later() -> None:
+        assert await other.claim("jobs", later) == later
+
+    later = many(1, 1, "completed", due_at=DUE + SECOND)
+    await store.acquire("jobs", ALPHA, TTL)
+    before_transaction(monkeypatch, 1, claim_later)
+    assert await store.claim("jobs", many(1, 1)) == []
+    assert await other.claims("jobs") == later
 
 
 @pytest.mark.parametrize("ttl", [TTL, 2 * TTL], ids=["same ttl", "other ttl"])
