@@ -20,7 +20,7 @@ async def a_node_is_remembered_as_it_described_itself(clients: Clients) -> None:
         "b": Node("b", "hôst\n'b\"", "standby", -(2**63), "1.0+ß 🦊"),
         "c": Node("c", "x" * 255, "primary", 2**63 - 1, "0"),
     }
-    expected = {
+    expected: dict[str, tuple[Node, str, NodeState, str]] = {
         name: (node, f"inc {number}", _STATES[number], f"{number}f" * 8)
         for number, (name, node) in enumerate(described.items())
     }

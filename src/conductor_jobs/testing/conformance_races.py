@@ -128,12 +128,12 @@ def _calls_of(clients: Clients, lease: str, number: int) -> list[Callable[[], Aw
         lambda: store.acquire(lease, holder, clients.ttl, term=number),
         lambda: store.release(lease, holder),
     ]
+    calls += _calls_for_runners(store, lease, number)
     if keeps_nodes(store):
         calls += [
             lambda: store.heartbeat(lease, node, f"{number}", "standby", "fingerprint"),
             lambda: store.nodes(lease),
         ]
-    calls += _calls_for_runners(store, lease, number)
     if watches_releases(store):
         calls += [lambda: store.wait_released(lease, 10**6), lambda: store.wait_begun(lease, 10**6)]
     return calls
