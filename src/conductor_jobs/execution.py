@@ -11,6 +11,7 @@ import trio
 
 from .attempts import Attempts
 from .calls import call_in_thread, call_on_loop, checked
+from .cursors import Cursors
 from .failures import error_text
 from .journal import FRAMEWORK
 from .lease import Node
@@ -33,6 +34,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     resources: Any
     recorder: Recorder
     thread_limiter: trio.CapacityLimiter
+    cursors: Cursors
 
 
 @final
@@ -213,7 +215,7 @@ class Tick:
 
     def _shared_context(
         self, term: Term
-    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder]:
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, Cursors]:
         node = self._surroundings.node
         return (
             node.node_id,
@@ -225,6 +227,7 @@ class Tick:
             self._surroundings.resources,
             term,
             self._recorder,
+            self._surroundings.cursors,
         )
 
     def _facts(self) -> dict[str, object]:
