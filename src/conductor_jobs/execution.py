@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, final
 
 import msgspec
@@ -15,6 +16,7 @@ from .cursors import Cursors
 from .failures import error_text
 from .journal import FRAMEWORK
 from .lease import Node
+from .moments import iso
 from .recorder import Recorder
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
@@ -50,6 +52,10 @@ class Tick:
         scope: TermScope | None,
         surroundings: Surroundings,
         timeouts: TimeoutWatch,
+        *,
+        paused: tuple[Runner, ...] = (),
+        group: str | None = None,
+        due_at: datetime | None = None,
     ) -> None:
         self.batch_id = batch_id
         self.result: TickResult | None = None
@@ -61,6 +67,14 @@ class Tick:
         # One that is tried again comes before those that remain.
         self._remaining: Iterator[Runner] = iter(runners)
         self._to_begin = self._remaining
+        self._paused = paused
+        # What every entry of the tick says of it: what asked for it, of which group it is unless of all plain runners.
+        self._about: dict[str, object] = {"trigger": trigger}
+        if group is not None:
+            self._about["group"] = group
+        if due_at is not None:
+            self._about["due_at"] = iso(due_at)
+        self._due_at = due_at
         self._config = config
         self._scope = scope
         self._surroundings = surroundings
@@ -78,6 +92,10 @@ class Tick:
         """What the tick is at, in words: the runner that it began last."""
         return f"runner {self._runners[self._begun - 1].name!r}" if self._begun else f"tick {self.batch_id}"
 
+    def is_at(self, runner: str) -> bool:
+        """Return whether the runner of this name is at work in the tick now."""
+        return self._at_work is not None and self._at_work.name == runner
+
     async def execute(self) -> None:
         """Run the runners under the tick's term, or note for each that we do not lead; sets the result.
 
@@ -87,6 +105,8 @@ class Tick:
         self._started_at = trio.current_time()
         # The first runner's start, or the tick's end, takes it along to the kernel.
         self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
+        if self._paused:
+            self._skip(self._paused, "paused")
         try:
             if self._scope is None:
                 self._skip_rest("skipped_not_leader")
@@ -192,10 +212,12 @@ class Tick:
         return self._attempts.judge(runner, error, self._at_work_since, term)
 
     def _skip_rest(self, result: str) -> None:
-        details = {"trigger": self._trigger}
-        for runner in self._runners[self._begun :]:
+        self._skip(self._runners[self._begun :], result)
+
+    def _skip(self, runners: tuple[Runner, ...], result: str) -> None:
+        for runner in runners:
             self._recorder.add(
-                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=details
+                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=self._about
             )
 
     def _finish(
@@ -215,7 +237,7 @@ class Tick:
 
     def _shared_context(
         self, term: Term
-    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, Cursors]:
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, Cursors, datetime | None]:
         node = self._surroundings.node
         return (
             node.node_id,
@@ -228,17 +250,18 @@ class Tick:
             term,
             self._recorder,
             self._surroundings.cursors,
+            self._due_at,
         )
 
     def _facts(self) -> dict[str, object]:
-        return {"runner_count": len(self._runners), "trigger": self._trigger}
+        return {"runner_count": len(self._runners), **self._about}
 
     def _outcome(self) -> dict[str, object]:
         return {
             "failed_runner_count": self._attempts.failed,
             "runner_count": len(self._runners),
             "successful_runner_count": self._begun - self._attempts.unsuccessful,
-            "trigger": self._trigger,
+            **self._about,
         }
 
     def _start_details(self, term: Term) -> dict[str, object]:
@@ -249,5 +272,5 @@ class Tick:
             "max_tasks_per_tick": self._config.max_tasks_per_tick,
             "settle_delay_ms": round(self._config.settle_delay * 1000),
             "term": term.number,
-            "trigger": self._trigger,
+            **self._about,
         }
