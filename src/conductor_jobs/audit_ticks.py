@@ -1,4 +1,4 @@
-"""The ticks of one writer: each has one end, and so has each run of a runner in it (I12)."""
+"""The ticks of one writer: each has one end, and so has each attempt of a runner in it (I12)."""
 
 from typing import final
 
@@ -13,7 +13,7 @@ class OpenTick:
     `term` is that of the runner's start, 0 where it does not say; `late` counts the runner's acts after a newer term's.
     """
 
-    __slots__ = ("group", "late", "runner", "runner_at", "seen", "term", "where")
+    __slots__ = ("group", "late", "retried", "retried_at", "runner", "runner_at", "seen", "term", "where")
 
     def __init__(self, where: str, group: str | None) -> None:
         self.where: str = where
@@ -24,6 +24,9 @@ class OpenTick:
         self.term: int = 0
         self.late: int = 0
         self.seen: set[str] = set()
+        # The runner that is to be tried again next.
+        self.retried: str | None = None
+        self.retried_at: str = ""
 
 
 @final
@@ -72,6 +75,9 @@ class OpenTicks:
         elif tick.runner is not None:
             what = f"{entry.stage} of {entry.batch_id}, though {tick.runner} has not ended ({tick.runner_at})"
             self._report(where, "ends", what)
+        elif tick.retried is not None and entry.stage == "tick_completed":
+            what = f"{entry.stage} of {entry.batch_id}, though {tick.retried} was to be tried again ({tick.retried_at})"
+            self._report(where, "ends", what)
 
     def begin_run(self, entry: Line, where: str, term: int) -> None:
         """Take a `runner_started`."""
@@ -84,11 +90,14 @@ class OpenTicks:
             self._report(where, "ends", what)
         elif entry.runner in tick.seen:
             self._report(where, "ends", f"{entry.runner} starts for the second time in {entry.batch_id}")
+        elif tick.retried is not None:
+            self._judge_retry(tick, entry.runner, where, term)
         tick.seen.add(entry.runner)
+        tick.retried = None
         tick.runner, tick.runner_at, tick.term, tick.late = entry.runner, where, term, 0
 
     def end_run(self, entry: Line, where: str) -> None:
-        """Take the end of a runner."""
+        """Take the end of a runner, or of an attempt of it, after which there is to be another one."""
         tick = self._open.get(entry.batch_id)
         what = f"{entry.stage} of {entry.runner} in {entry.batch_id}, where it is not at work"
         if tick is None:
@@ -97,11 +106,22 @@ class OpenTicks:
             self._report(where, "ends", what)
         else:
             tick.runner = None
+            if entry.stage == "runner_retrying":
+                tick.retried, tick.retried_at = entry.runner, where
+                tick.seen.discard(entry.runner)
 
     def of_run(self, entry: Line) -> OpenTick | None:
         """Return the tick in which the entry's runner is at work, or None."""
         tick = self._open.get(entry.batch_id)
         return tick if tick is not None and tick.runner == entry.runner else None
+
+    def _judge_retry(self, tick: OpenTick, runner: str, where: str, term: int) -> None:
+        if runner != tick.retried:
+            what = f"{runner} starts, though {tick.retried} was to be tried again first ({tick.retried_at})"
+            self._report(where, "ends", what)
+        elif term != tick.term and term and tick.term:
+            what = f"{runner} is tried again under term {term}, after an attempt under term {tick.term}"
+            self._report(where, "I2", f"{what} ({tick.runner_at})")
 
     def _without_beginning(self, where: str, rule: str, what: str) -> None:
         if self.gap is None:

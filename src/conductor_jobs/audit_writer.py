@@ -136,9 +136,9 @@ class Writer:
         match entry.stage:
             case "runner_started":
                 self._runner_started(entry, where)
-            case "runner_completed" | "runner_failed" | "runner_cancelled":
+            case "runner_completed" | "runner_failed" | "runner_cancelled" | "runner_retrying":
                 self.ticks.end_run(entry, where)
-            case "runner_skipped":
+            case "runner_skipped" | "runner_misfired" | "run_unknown" | "schedule_ahead":
                 pass
             case _:
                 self._own_entry(entry, where)
