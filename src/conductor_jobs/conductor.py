@@ -143,11 +143,7 @@ class Conductor:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:
             raise RuntimeError("this conductor is running already")
-        if self.jobs.scheduled and not keeps_claims(self._store):
-            name = self.jobs.scheduled[0].name
-            raise Unusable(
-                f"{type(self._store).__name__} keeps no claims, which the schedule of runner {name!r} needs."
-            )
+        self._refuse_schedules_without_claims()
         failure: BaseException | None = None
         try:
             with taking(self._store, self._lease_name):
@@ -341,6 +337,11 @@ class Conductor:
     async def _set_paused(self, name: str, paused: bool) -> None:
         supervisor, runner = self._require_running(), self.jobs.named(name)
         await supervisor.ledger.set_paused(runner.name, paused)
+
+    def _refuse_schedules_without_claims(self) -> None:
+        if self.jobs.scheduled and not keeps_claims(self._store):
+            store, name = type(self._store).__name__, self.jobs.scheduled[0].name
+            raise Unusable(f"{store} keeps no claims, which the schedule of runner {name!r} needs.")
 
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
         self._leadership.enter("running")
