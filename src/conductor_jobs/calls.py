@@ -9,9 +9,8 @@ import trio
 
 from .failures import shown
 from .runners import Runner, RunnerResult, TickContext
+from .threads import threads_inline
 
-# How many `threads_inline()` of the test kit are entered in this Trio run: MockClock jumps ahead past worker threads.
-threads_inline: Final = trio.lowlevel.RunVar[int]("conductor_jobs.threads_inline", default=0)
 _OK: Final = RunnerResult()
 # A dict is a Mapping, but told to be one four times as fast.
 _DETAILS: Final = (dict, type(None), Mapping)

@@ -12,6 +12,7 @@ import trio
 
 from .attempts import Attempts
 from .calls import call_in_thread, call_on_loop, checked
+from .cursors import Cursors
 from .failures import error_text
 from .journal import FRAMEWORK
 from .lease import Node
@@ -35,6 +36,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     resources: Any
     recorder: Recorder
     thread_limiter: trio.CapacityLimiter
+    cursors: Cursors
 
 
 @final
@@ -235,7 +237,7 @@ class Tick:
 
     def _shared_context(
         self, term: Term
-    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, datetime | None]:
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, Cursors, datetime | None]:
         node = self._surroundings.node
         return (
             node.node_id,
@@ -247,6 +249,7 @@ class Tick:
             self._surroundings.resources,
             term,
             self._recorder,
+            self._surroundings.cursors,
             self._due_at,
         )
 

@@ -44,6 +44,7 @@ class LineFacts(_Line, gc=False):
     pid: Any = None
     incarnation: Any = None
     lost_entry_count: Any = None
+    group: Any = None
 
     @property
     def details(self) -> "LineFacts":
