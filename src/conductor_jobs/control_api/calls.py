@@ -16,7 +16,7 @@ MOST_WAITING: Final = 128
 
 @final
 class Calls:
-    """The six calls over one store. Each raises Refused when the store fails; cancelling gives the call up."""
+    """Six calls over one store. Each raises Refused when the store fails; cancelling gives the call up."""
 
     def __init__(self, store: LeaseStore, nursery: trio.Nursery) -> None:
         """`nursery` owns the tasks that watch the store for those who wait."""

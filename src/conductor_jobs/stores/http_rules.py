@@ -6,6 +6,7 @@ from ..failures import shown
 from ..lease import TERM_LIMIT, is_name
 
 LONGEST_NAME: Final = 1000
+_NAME: Final = f"a text of 1 to {LONGEST_NAME} characters without NUL"
 _LONGEST_SHOWN: Final = 80
 
 
@@ -20,7 +21,7 @@ def check_names(request: object, *fields: str) -> None:
     for field in fields:
         value: str = getattr(request, field)
         holds = is_name(f"x{value}") and 1 <= len(value) <= LONGEST_NAME
-        check(holds, field, value, f"a text of 1 to {LONGEST_NAME} characters without NUL")
+        check(holds, field, value, _NAME)
 
 
 def check_words(request: object, *fields: str) -> None:
