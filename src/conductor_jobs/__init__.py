@@ -31,9 +31,10 @@ above it:
     retry, threads, cursors, runners, registry
                             trying again; from a thread to the loop; how far a runner has come; what a runner is given
                             and returns; what an application registers
-    tick_results, calls, timeouts, tick_entries, attempts, execution, ticks
-                            how a tick ended; calling a runner; its timeout; what is journaled of it; what becomes of
-                            one that raised; one tick; admission, the tick task and the interval grid
+    tick_results, surroundings, calls, timeouts, tick_entries, attempts, execution, ticks
+                            how a tick ended; what all ticks share; calling a runner; its timeout; what is journaled
+                            of it; what becomes of one that raised; one tick; admission, the tick task and the
+                            interval grid
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task

@@ -27,7 +27,7 @@ from trio_util import wait_any
 from .clocks import Clocks
 from .cursors import StoredCursors
 from .election import Candidate, Election
-from .execution import Surroundings, Tick
+from .execution import Tick
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK, Journal
 from .journal_files import JournalFiles
@@ -39,6 +39,7 @@ from .registry import TimedJobs
 from .runners import Runner
 from .scheduler import Scheduler
 from .single_runs import SingleRuns
+from .surroundings import Surroundings
 from .term import EndReason, TermScope
 from .tick_results import TickResult
 from .ticks import TickGroup
