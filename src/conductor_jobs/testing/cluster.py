@@ -15,10 +15,8 @@ from .faulty_store import HANG, LOST_ANSWER, StoreCall, StoreFault
 from .history import ClockSet, FaultEvent, History
 from .life import Life, World
 from .operators import Operator
-from .scenario import RUNNER_FAULTS, SCHEDULE_FAULTS, STORE_FAULTS, Fault, Scenario
+from .scenario import RUNNER_FAULTS, SCHEDULE_FAULTS, START, STORE_FAULTS, Fault, Scenario
 
-#: What the wall clock shows at the beginning, in unix seconds.
-START = 1_700_000_000.0
 # Most of what is due is due on this grid; a crash comes so long after.
 _GRID = 10.0
 _AROUND_DUE = (-0.01, 0.0, 0.000_001, 0.01, 0.5, 3.0)

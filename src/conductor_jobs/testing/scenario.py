@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, final, get_args
+from typing import Final, Literal, final, get_args
 
 from ..lease import LeaseStore
 from ..seconds import checked_seconds
@@ -38,6 +38,8 @@ NODE_FAULTS: tuple[NodeFaultKind, ...] = get_args(NodeFaultKind)
 RUNNER_FAULTS: tuple[RunnerFaultKind, ...] = get_args(RunnerFaultKind)
 SCHEDULE_FAULTS: tuple[ScheduleFaultKind, ...] = get_args(ScheduleFaultKind)
 ALL_FAULTS: tuple[FaultKind, ...] = (*STORE_FAULTS, *NODE_FAULTS, *RUNNER_FAULTS, *SCHEDULE_FAULTS)
+#: What the wall clock shows at the beginning, in unix seconds.
+START: Final = 1_700_000_000.0
 # A clock is set by a little, as by NTP, or by a lot, as by a person; in seconds.
 _CLOCK_STEPS = ((0.0, 2.0), (2.0, 150.0))
 

@@ -31,8 +31,9 @@ SCHEDULED: Final = {
     for work in (
         ScheduledWork("often", Every(30, jitter=5), (0, 2, 12, 45)),
         ScheduledWork("minutely", Cron("* * * * *"), (0, 10, 70)),
-        ScheduledWork("each", Every(40), (0, 1, 50), misfire="run_all"),
+        ScheduledWork("each", Every(40), (0, 1, 15), misfire="run_all"),
         ScheduledWork("on time", Every(30, jitter=3), (0, 5, 40), misfire="skip"),
         ScheduledWork("again", Every(45), (0, 10, 60), on_crash="rerun"),
     )
 }
+LONGEST: Final = max(max(work.lengths) for work in SCHEDULED.values())
