@@ -133,6 +133,8 @@ class Scheduler:
     async def _take_up(self, runners: Sequence[Runner], scope: TermScope) -> None:
         """Put runners on the agenda, from the last instant on that was taken of each."""
         now, number = self._recorder.now(), scope.term.number
+        # Also what is to be run again is not run while it is paused: that is how a person ends a row of crashes.
+        paused = await self._ledger.read_paused(scope.term) if self._may_run_again(runners) else frozenset[str]()
         to_claim: list[Claim] = []
         to_run: dict[str, Runner] = {}
         for runner in runners:
@@ -144,7 +146,7 @@ class Scheduler:
                 to_claim.append(last)
             elif last.result is None:
                 self._tell_unknown(runner, last)
-                rerun = runner.on_crash == "rerun"
+                rerun = runner.on_crash == "rerun" and runner.name not in paused
                 to_claim.append(Claim(runner.name, last.due_at, number, None if rerun else "unknown"))
                 if rerun:
                     to_run[runner.name] = runner
@@ -155,6 +157,13 @@ class Scheduler:
         for claim in await self._ledger.claim(scope.term, to_claim):
             if claim.runner in to_run:
                 self._runs.begin(to_run[claim.runner], claim, scope)
+
+    def _may_run_again(self, runners: Sequence[Runner]) -> bool:
+        claims = self._ledger.claims
+        return any(
+            runner.on_crash == "rerun" and runner.name in claims and claims[runner.name].result is None
+            for runner in runners
+        )
 
     async def _begin_due(self, scope: TermScope) -> None:
         while scope.admits and not self._stopping():
