@@ -29,13 +29,15 @@ above it:
                             task: campaign, hold, lose, release
     retry, runners, registry
                             trying again; what a runner is given and returns; what an application registers
-    calls, timeouts, tick_entries, execution, ticks
-                            calling a runner; its timeout; what is journaled of it; one tick; admission, the tick
-                            task and the interval grid
+    calls, timeouts, tick_entries, observers, tracing, execution, ticks
+                            calling a runner; its timeout; what is journaled of it; who else is told of it; spans;
+                            one tick; admission, the tick task and the interval grid
     supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application
                             holds; running it in a thread
+    metric_tallies, metric_families, metrics
+                            what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it

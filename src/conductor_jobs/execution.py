@@ -11,6 +11,7 @@ from .calls import call_in_thread, call_on_loop, checked
 from .failures import error_text, split_failure
 from .journal import FRAMEWORK
 from .lease import Node
+from .observers import ObservedEntries, ObservedTick, Observers, RunnerEnd, RunnerOutcome, TickEnd, TickFacts
 from .recorder import Recorder
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
@@ -49,6 +50,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     resources: Any
     recorder: Recorder
     thread_limiter: trio.CapacityLimiter
+    observers: Observers
 
 
 @final
@@ -78,6 +80,7 @@ class Tick:
         self._surroundings = surroundings
         self._recorder = surroundings.recorder
         self._timeouts = timeouts
+        self._observed: ObservedTick | None = None
         self._begun = 0
         # The runner at work, and since when.
         self._at_work: Runner | None = None
@@ -98,6 +101,7 @@ class Tick:
         interrupts the tick; a cancellation from further out, or an interrupt, is journaled and goes on.
         """
         self._started_at = trio.current_time()
+        self._observed = self._surroundings.observers.tick_started(self._observable_facts)
         # The first runner's start, or the tick's end, takes it along to the kernel.
         self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
         try:
@@ -126,6 +130,8 @@ class Tick:
 
     async def _run_runners(self, term: Term) -> None:
         entries = entries_of_tick(self._recorder, self.batch_id, self._start_details(term))
+        if self._observed is not None:
+            entries = ObservedEntries(entries, self._observed)
         run = functools.partial(self._run_until_one_fails, term, entries)
         if any(runner.timeout is not None for runner in self._runners):
             run = functools.partial(self._timeouts.watch_over, run)
@@ -208,6 +214,9 @@ class Tick:
             duration_ms=duration_ms,
             error=None if failure is None else error_text(failure),
         )
+        if self._observed is not None:
+            outcome: RunnerOutcome = "failed" if reason is None else "cancelled"
+            self._observed.runner_ended(RunnerEnd(runner.name, outcome, reason or "failed", failure))
         if rest is not None:
             raise rest from None
 
@@ -238,6 +247,8 @@ class Tick:
             details=details,
         )
         self.result = TickResult(self.batch_id, decision, len(self._runners), self._failed)
+        if self._observed is not None:
+            self._observed.ended(TickEnd(decision, result, error))
 
     def _shared_context(
         self, term: Term
@@ -253,6 +264,17 @@ class Tick:
             self._surroundings.resources,
             term,
             self._recorder,
+        )
+
+    def _observable_facts(self) -> TickFacts:
+        term = None if self._scope is None else self._scope.term
+        return TickFacts(
+            self.batch_id,
+            self._trigger,
+            len(self._runners),
+            self._surroundings.node.node_id,
+            None if term is None else term.number,
+            None if term is None else term.lease_name,
         )
 
     def _facts(self) -> dict[str, object]:

@@ -20,7 +20,9 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     running. `stopping`: a stop was requested. `batch_in_flight`: the batch id of the tick at work. `last_tick`: the
     latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
-    out, and still is.
+    out, and still is; `overrun_count`: how often that was found. `renewals` were confirmed, which took `renew_seconds`
+    together; `renew_failures` failed. `drain_seconds`: for how long a stop has waited for the work, or did; None
+    before. `journal_bytes` were written to the files of `log_dir`. What is counted is counted anew in every run.
     """
 
     node: Node
@@ -39,6 +41,12 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     missed_interval_count: int = 0
     entries_lost: int = 0
     overruns: tuple[Overrun, ...] = ()
+    overrun_count: int = 0
+    renewals: int = 0
+    renew_failures: int = 0
+    renew_seconds: float = 0.0
+    drain_seconds: float | None = None
+    journal_bytes: int = 0
 
 
 def status_of(
@@ -68,4 +76,10 @@ def status_of(
         runners=runners,
         entries_lost=0 if files is None else files.entries_lost,
         overruns=supervisor.watchdog.overruns,
+        overrun_count=supervisor.watchdog.overrun_count,
+        renewals=election.renewals,
+        renew_failures=election.renew_failures,
+        renew_seconds=election.renew_seconds,
+        drain_seconds=supervisor.drain_seconds,
+        journal_bytes=0 if files is None else files.bytes_written,
     )

@@ -122,6 +122,7 @@ class TickGroup:
     def _refuse(self, batch_id: str, decision: TickDecision, trigger: TickTrigger, runner_count: int) -> TickResult:
         details = {"trigger": trigger}
         self._recorder.write(FRAMEWORK, f"tick_{decision}", batch_id, result=decision, details=details)
+        self._surroundings.observers.tick_refused(decision)
         return TickResult(batch_id, decision, runner_count)
 
     def _count_missed(self, missed: int) -> None:
