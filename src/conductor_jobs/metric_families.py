@@ -25,7 +25,7 @@ from .status import ConductorStatus
 _PREFIX = "conductor_jobs_"
 # One series: the values of its labels beside the lease, and the value.
 Series = tuple[tuple[str, ...], float]
-F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily)
+F = TypeVar("F", bound=GaugeMetricFamily | CounterMetricFamily)
 
 
 @final
