@@ -2,6 +2,7 @@
 
 import functools
 import math
+from datetime import datetime
 from typing import Any, Literal, final
 
 import msgspec
@@ -11,6 +12,7 @@ from .calls import call_in_thread, call_on_loop, checked
 from .failures import error_text, split_failure
 from .journal import FRAMEWORK
 from .lease import Node
+from .moments import iso
 from .observers import ObservedEntries, ObservedTick, Observers, RunnerEnd, RunnerOutcome, TickEnd, TickFacts
 from .recorder import Recorder
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
@@ -66,6 +68,10 @@ class Tick:
         scope: TermScope | None,
         surroundings: Surroundings,
         timeouts: TimeoutWatch,
+        *,
+        paused: tuple[Runner, ...] = (),
+        group: str | None = None,
+        due_at: datetime | None = None,
     ) -> None:
         self.batch_id = batch_id
         self.result: TickResult | None = None
@@ -75,6 +81,14 @@ class Tick:
         self._trigger: TickTrigger = trigger
         self._runners = runners
         self._to_begin = iter(runners)
+        self._paused = paused
+        # What every entry of the tick says of it: what asked for it, of which group it is unless of all plain runners.
+        self._about: dict[str, object] = {"trigger": trigger}
+        if group is not None:
+            self._about["group"] = group
+        if due_at is not None:
+            self._about["due_at"] = iso(due_at)
+        self._due_at = due_at
         self._config = config
         self._scope = scope
         self._surroundings = surroundings
@@ -94,6 +108,10 @@ class Tick:
         """What the tick is at, in words: the runner that it began last."""
         return f"runner {self._runners[self._begun - 1].name!r}" if self._begun else f"tick {self.batch_id}"
 
+    def is_at(self, runner: str) -> bool:
+        """Return whether the runner of this name is at work in the tick now."""
+        return self._at_work is not None and self._at_work.name == runner
+
     async def execute(self) -> None:
         """Run the runners under the tick's term, or note for each that we do not lead; sets the result.
 
@@ -104,6 +122,8 @@ class Tick:
         self._observed = self._surroundings.observers.tick_started(self._observable_facts)
         # The first runner's start, or the tick's end, takes it along to the kernel.
         self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
+        if self._paused:
+            self._skip(self._paused, "paused")
         try:
             if self._scope is None:
                 self._skip_rest("skipped_not_leader")
@@ -221,10 +241,12 @@ class Tick:
             raise rest from None
 
     def _skip_rest(self, result: str) -> None:
-        details = {"trigger": self._trigger}
-        for runner in self._runners[self._begun :]:
+        self._skip(self._runners[self._begun :], result)
+
+    def _skip(self, runners: tuple[Runner, ...], result: str) -> None:
+        for runner in runners:
             self._recorder.add(
-                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=details
+                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=self._about
             )
 
     def _finish(
@@ -252,7 +274,7 @@ class Tick:
 
     def _shared_context(
         self, term: Term
-    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder]:
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, datetime | None]:
         node = self._surroundings.node
         return (
             node.node_id,
@@ -264,6 +286,7 @@ class Tick:
             self._surroundings.resources,
             term,
             self._recorder,
+            self._due_at,
         )
 
     def _observable_facts(self) -> TickFacts:
@@ -275,17 +298,18 @@ class Tick:
             self._surroundings.node.node_id,
             None if term is None else term.number,
             None if term is None else term.lease_name,
+            self._due_at,
         )
 
     def _facts(self) -> dict[str, object]:
-        return {"runner_count": len(self._runners), "trigger": self._trigger}
+        return {"runner_count": len(self._runners), **self._about}
 
     def _outcome(self) -> dict[str, object]:
         return {
             "failed_runner_count": self._failed,
             "runner_count": len(self._runners),
             "successful_runner_count": self._begun - self._unsuccessful,
-            "trigger": self._trigger,
+            **self._about,
         }
 
     def _start_details(self, term: Term) -> dict[str, object]:
@@ -296,8 +320,25 @@ class Tick:
             "max_tasks_per_tick": self._config.max_tasks_per_tick,
             "settle_delay_ms": round(self._config.settle_delay * 1000),
             "term": term.number,
-            "trigger": self._trigger,
+            **self._about,
         }
+
+
+def refuse(
+    surroundings: Surroundings,
+    decision: TickDecision,
+    trigger: TickTrigger,
+    runner_count: int,
+    group: str | None = None,
+) -> TickResult:
+    """Journal that a tick which was asked for does not come about, and why; return its result."""
+    recorder, batch_id = surroundings.recorder, surroundings.recorder.next_batch_id()
+    details: dict[str, object] = {"trigger": trigger}
+    if group is not None:
+        details["group"] = group
+    recorder.write(FRAMEWORK, f"tick_{decision}", batch_id, result=decision, details=details)
+    surroundings.observers.tick_refused(decision)
+    return TickResult(batch_id, decision, runner_count)
 
 
 def _ms_since(moment: float) -> int:

@@ -6,6 +6,7 @@ task that the runners run in, so that they see the context variables that it set
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar, final
 
 import msgspec
@@ -20,7 +21,10 @@ T = TypeVar("T")
 
 @final
 class TickFacts(msgspec.Struct, frozen=True):
-    """What is known of a tick when it begins; `term` and `lease_name` are None when this node does not lead."""
+    """What is known of a tick when it begins; `term` and `lease_name` are None when this node does not lead.
+
+    `due_at`: the due instant of a runner with a schedule, in UTC, for which the tick is.
+    """
 
     batch_id: str
     trigger: str
@@ -28,6 +32,7 @@ class TickFacts(msgspec.Struct, frozen=True):
     node_id: str
     term: int | None
     lease_name: str | None
+    due_at: datetime | None = None
 
 
 @final

@@ -1,11 +1,14 @@
 """What a conductor tells of itself."""
 
+from datetime import datetime
 from typing import Literal, final
 
 import msgspec
 
 from .execution import TickResult
 from .lease import Node
+from .registry import TimedJobs
+from .runner_status import RunnerStatus, runner_status
 from .supervisor import Phase, Supervisor
 from .watchdog import Overrun
 
@@ -20,9 +23,11 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     running. `stopping`: a stop was requested. `batch_in_flight`: the batch id of the tick at work. `last_tick`: the
     latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
-    out, and still is; `overrun_count`: how often that was found. `renewals` were confirmed, which took `renew_seconds`
-    together; `renew_failures` failed. `drain_seconds`: for how long a stop has waited for the work, or did; None
-    before. `journal_bytes` were written to the files of `log_dir`. What is counted is counted anew in every run.
+    out, and still is; `overrun_count`: how often that was found. `runs_in_flight`: the runners with a schedule that are
+    at work. `paused`: the runners that are paused, as this node heard last. `drift`: the ids of nodes that have other
+    runners registered than this node, while it leads. `renewals` were confirmed, which took `renew_seconds` together;
+    `renew_failures` failed. `drain_seconds`: for how long a stop has waited for the work, or did; None before.
+    `journal_bytes` were written to the files of `log_dir`. What is counted is counted anew in every run.
     """
 
     node: Node
@@ -41,6 +46,9 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     missed_interval_count: int = 0
     entries_lost: int = 0
     overruns: tuple[Overrun, ...] = ()
+    runs_in_flight: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
     overrun_count: int = 0
     renewals: int = 0
     renew_failures: int = 0
@@ -76,10 +84,32 @@ def status_of(
         runners=runners,
         entries_lost=0 if files is None else files.entries_lost,
         overruns=supervisor.watchdog.overruns,
+        runs_in_flight=supervisor.runs.in_flight,
+        paused=tuple(sorted(supervisor.ledger.paused)),
+        drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
         overrun_count=supervisor.watchdog.overrun_count,
         renewals=election.renewals,
         renew_failures=election.renew_failures,
         renew_seconds=election.renew_seconds,
         drain_seconds=supervisor.drain_seconds,
         journal_bytes=0 if files is None else files.bytes_written,
+    )
+
+
+def runner_statuses_of(supervisor: Supervisor | None, jobs: TimedJobs, now: datetime) -> tuple[RunnerStatus, ...]:
+    """Describe the runners by the present or latest run, if there was any."""
+    if supervisor is None:
+        return tuple(
+            runner_status(runner, now, paused=False, at_work=False, last_claim=None) for runner in jobs.registered
+        )
+    tick, at_work, ledger = supervisor.ticks.in_flight, supervisor.runs.in_flight, supervisor.ledger
+    return tuple(
+        runner_status(
+            runner,
+            now,
+            paused=runner.name in ledger.paused,
+            at_work=runner.name in at_work or (tick is not None and tick.is_at(runner.name)),
+            last_claim=ledger.claims.get(runner.name),
+        )
+        for runner in jobs.registered
     )

@@ -17,6 +17,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer, set_span_in_context
 
 from .failures import error_text, shown
+from .moments import iso
 from .observers import RunnerEnd, TickEnd, TickFacts, encodable
 
 
@@ -65,6 +66,8 @@ class TracedTick:
             "conductor_jobs.trigger": tick.trigger,
             "conductor_jobs.runner_count": tick.runner_count,
         }
+        if tick.due_at is not None:
+            attributes["conductor_jobs.due_at"] = iso(tick.due_at)
         self._tracer = tracer
         self._term_number = tick.term or 0
         self._span = tracer.start_span("tick", Context(), attributes=attributes, links=[term])
