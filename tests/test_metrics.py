@@ -9,9 +9,10 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, LeaseTiming, Node, RunnerResult, TickContext, TimedJobs
+from conductor_jobs import Conductor, Every, LeaseTiming, Node, RunnerResult, TickContext, TimedJobs
 from conductor_jobs.metrics import ConductorMetrics
 from conductor_jobs.stores.memory import MemoryLeaseStore
+from conductor_jobs.testing import MockWallClock
 
 from .support import NodeStore, make_conductor, make_jobs, noop
 
@@ -94,7 +95,7 @@ async def test_ticks_are_counted_by_decision(autojump_clock: MockClock, nursery:
     with ConductorMetrics(conductor) as metrics:
         await nursery.start(conductor.run)
         await trio.sleep(11)
-        assert value(metrics, "tick_in_flight") == 1
+        assert value(metrics, "ticks_in_flight") == 1
         await conductor.run_tick()
         await trio.sleep(14)
     assert values(metrics, "ticks_total", "decision") == {
@@ -107,7 +108,7 @@ async def test_ticks_are_counted_by_decision(autojump_clock: MockClock, nursery:
         "skipped_stopping": 0,
     }
     assert value(metrics, "tick_duration_seconds_sum") == 4
-    assert value(metrics, "tick_in_flight") == 0
+    assert value(metrics, "ticks_in_flight") == 0
     nursery.cancel_scope.cancel()
 
 
@@ -203,7 +204,11 @@ async def test_bytes_of_the_journal_are_those_of_its_files(
 ) -> None:
     (tmp_path / "2026-04-01.jsonl").write_bytes(b"not ours\n")
     conductor = Conductor(
-        make_jobs(noop, fails), store=MemoryLeaseStore(), log_dir=tmp_path, autostart=False, wall_clock=lambda: 1775087938.0
+        make_jobs(noop, fails),
+        store=MemoryLeaseStore(),
+        log_dir=tmp_path,
+        autostart=False,
+        wall_clock=lambda: 1775088e3,
     )
     metrics = ConductorMetrics(conductor)
     await nursery.start(conductor.run)
@@ -322,3 +327,21 @@ def test_names_follow_the_rules_of_prometheus() -> None:
         # Base units; the parser has taken `_total` off the counters.
         assert not re.search(r"_(ms|milliseconds|minutes|kilobytes|total)$", family.name)
         assert all("lease" in sample.labels for sample in family.samples)
+
+
+async def test_runners_with_a_schedule_are_told_with_what_is_due_next_and_what_is_paused(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    jobs = make_jobs(noop)
+    jobs.register_runner("hourly", noop, schedule=Every(3600.0))
+    conductor, _ = make_conductor(jobs, wall_clock=MockWallClock(7200.0 * 1000 + 60))
+    with ConductorMetrics(conductor) as metrics:
+        await nursery.start(conductor.run)
+        await conductor.wait_leader()
+        assert values(metrics, "runner_next_due_timestamp_seconds", "runner") == {"hourly": 7200.0 * 1000 + 3600}
+        await trio.sleep(3600)
+        assert value(metrics, "runner_runs_total", runner="hourly", outcome="completed") == 1
+        assert values(metrics, "runner_paused", "runner") == {"noop": 0, "hourly": 0}
+        await conductor.pause("hourly")
+        assert values(metrics, "runner_paused", "runner") == {"noop": 0, "hourly": 1}
+    nursery.cancel_scope.cancel()

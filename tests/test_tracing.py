@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, RunnerResult, TickContext, TimedJobs
+from conductor_jobs import Conductor, Every, RunnerResult, TickContext, TimedJobs
 from conductor_jobs.stores.memory import MemoryLeaseStore
-from conductor_jobs.testing import threads_inline
+from conductor_jobs.testing import MockWallClock, threads_inline
 
 from .support import NodeStore, make_conductor, make_jobs, noop
 
@@ -262,3 +262,26 @@ async def test_texts_that_utf8_cannot_hold_spoil_no_export(
 def test_what_is_no_tracer_is_refused() -> None:
     with pytest.raises(TypeError, match=r"Conductor tracer must be an opentelemetry\.trace\.Tracer, not 'jaeger'"):
         Conductor(TimedJobs(), store=MemoryLeaseStore(), tracer="jaeger")  # type: ignore[arg-type] # that is the test
+
+
+async def test_a_runner_with_a_schedule_has_ticks_of_its_own_that_say_for_which_instant(
+    autojump_clock: MockClock, nursery: trio.Nursery, traced: Traced
+) -> None:
+    jobs = TimedJobs()
+    for name in ("first", "second"):
+        jobs.register_runner(name, inner, schedule=Every(3600.0))
+    conductor, _ = make_conductor(
+        jobs, tracer=traced.tracer, resources=traced, wall_clock=MockWallClock(7200.0 * 1000 + 60)
+    )
+    await nursery.start(conductor.run)
+    await conductor.wait_leader()
+    await trio.sleep(3600)
+    ticks = traced.named("tick")
+    assert {tick.attributes["conductor_jobs.due_at"] for tick in ticks if tick.attributes} == {"1970-03-25T09:00:00Z"}
+    # Two ticks at once, each with its own spans.
+    assert {parent_of(traced.one("run first")), parent_of(traced.one("run second"))} == {id_of(tick) for tick in ticks}
+    assert {parent_of(span) for span in traced.named("inner")} == {
+        id_of(traced.one("run first")),
+        id_of(traced.one("run second")),
+    }
+    nursery.cancel_scope.cancel()

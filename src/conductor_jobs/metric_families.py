@@ -47,8 +47,10 @@ class Families:
     """The metrics of one moment."""
 
     def __init__(self, conductor: Conductor, tallies: Tallies, loop_lag: Histogram) -> None:
+        self._conductor = conductor
         self._lease = encodable(conductor.lease_name)
         self._status: ConductorStatus = conductor.status()
+        self._paused = {encodable(name) for name in self._status.paused}
         self._tallies = tallies
         self._loop_lag = loop_lag
         for name in self._status.runners:
@@ -93,6 +95,11 @@ class Families:
         renewals.add_metric([self._lease], status.renewals, status.renew_seconds)
         yield renewals
         yield self._counter("renew_failures", "Renewals of the lease that failed.", status.renew_failures)
+        yield self._gauge(
+            "drifting_nodes",
+            "How many nodes have other runners registered than this one, while it leads.",
+            len(status.drift),
+        )
         yield self._counter(
             "overruns", "Pieces of leader's work found at work after the lease had run out.", status.overrun_count
         )
@@ -104,7 +111,8 @@ class Families:
         yield self._counter("ticks", "Ticks by what became of them.", decisions, ("decision",))
         histogram = self._tallies.tick_durations
         yield self._histogram("tick_duration_seconds", "How long ticks of the leader took.", [((), histogram)])
-        yield self._gauge("tick_in_flight", "1 while a tick is at work.", status.batch_in_flight is not None)
+        in_flight = (status.batch_in_flight is not None) + len(status.runs_in_flight)
+        yield self._gauge("ticks_in_flight", "How many ticks are at work.", in_flight)
         yield self._counter(
             "missed_intervals", "Instants of the interval's grid that went by unused.", status.missed_interval_count
         )
@@ -128,6 +136,18 @@ class Families:
         yield self._gauge(
             "runner_last_completed_timestamp_seconds", "When the runner last completed here.", completed, ("runner",)
         )
+        paused = [((name,), name in self._paused) for name, _ in runners]
+        yield self._gauge(
+            "runner_paused", "1 while the runner is paused, as this node heard last.", paused, ("runner",)
+        )
+        yield self._gauge(
+            "runner_next_due_timestamp_seconds", "When the runner is due next.", self._next_due(), ("runner",)
+        )
+
+    def _next_due(self) -> Iterator[Series]:
+        for runner in self._conductor.runner_statuses():
+            if runner.next_due_at and runner.name in self._tallies.runners:
+                yield (encodable(runner.name),), runner.next_due_at[0].timestamp()
 
     def _of_journal_and_loop(self) -> Iterator[Metric]:
         yield self._counter("journal_written_bytes", "Bytes written to journal files.", self._status.journal_bytes)
