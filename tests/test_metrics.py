@@ -208,7 +208,7 @@ async def test_bytes_of_the_journal_are_those_of_its_files(
         store=MemoryLeaseStore(),
         log_dir=tmp_path,
         autostart=False,
-        wall_clock=lambda: 1775088e3,
+        wall_clock=lambda: 1775087e3,
     )
     metrics = ConductorMetrics(conductor)
     await nursery.start(conductor.run)

@@ -151,8 +151,8 @@ def test_every_metric_is_in_the_table_of_the_docs(metrics: tuple[ConductorMetric
     collected = []
     for family in metrics[0].registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = [label for label in dict.fromkeys(l for s in family.samples for l in s.labels) if label != "lease"]
-        shown = ", ".join(f"`{label}`" for label in labels if label != "le")
+        labels = dict.fromkeys(label for sample in family.samples for label in sample.labels)
+        shown = ", ".join(f"`{label}`" for label in labels if label not in ("lease", "le"))
         collected.append((name, family.type, shown, family.documentation))
     assert rows == collected
 

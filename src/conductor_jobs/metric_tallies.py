@@ -63,9 +63,11 @@ class Tallies:
 
     def of_runner(self, name: str) -> RunnerTally:
         """Return the tally of a runner, which may be the one of several."""
-        shown = name if name in self.runners or len(self.runners) < self._runner_limit else OTHERS
-        tally = self.runners.get(shown)
-        return tally or self.runners.setdefault(shown, RunnerTally(self._bounds))
+        if (tally := self.runners.get(name)) is not None:
+            return tally
+        if len(self.runners) >= self._runner_limit:
+            name = OTHERS
+        return self.runners.get(name) or self.runners.setdefault(name, RunnerTally(self._bounds))
 
     def tick_refused(self, decision: str) -> None:
         """Count a tick that there was not."""

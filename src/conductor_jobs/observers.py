@@ -7,7 +7,7 @@ task that the runners run in, so that they see the context variables that it set
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeVar, final
+from typing import Any, Literal, Protocol, final
 
 import msgspec
 
@@ -16,7 +16,6 @@ from .stderr import tell
 from .tick_entries import TickEntries
 
 RunnerOutcome = Literal["completed", "failed", "cancelled"]
-T = TypeVar("T")
 
 
 @final
@@ -113,29 +112,28 @@ class Observers:
 
     def tick_refused(self, decision: str) -> None:
         """Tell all."""
-        self.tell_each(self._attached, lambda observer: observer.tick_refused(decision))
+        for observer in self._attached:
+            try:
+                observer.tick_refused(decision)
+            except Exception as error:  # noqa: BLE001 - an observer of the user's never disturbs a tick
+                self.report(observer, error)
 
     def tick_started(self, facts: Callable[[], TickFacts]) -> "ObservedTick | None":
         """Tell all, and return what tells them more of this tick; None when nobody wants to hear."""
         if not self._attached:
             return None
-        tick = facts()
-        answers = self.tell_each(self._attached, lambda observer: observer.tick_started(tick))
-        wanting = [answer for answer in answers if answer is not None]
-        return ObservedTick(self, wanting) if wanting else None
-
-    def tell_each(self, observers: Sequence[T], news: Callable[[T], Any]) -> list[Any]:
-        """Return the answers of those that raised nothing; what the others raised is told on stderr."""
-        answers: list[Any] = []
-        for observer in observers:
+        tick, wanting = facts(), []
+        for observer in self._attached:
             try:
-                answers.append(news(observer))
-            except Exception as error:  # noqa: BLE001 - an observer of the user's never disturbs a tick
-                self._report(type(observer).__qualname__, error)
-        return answers
+                if (answer := observer.tick_started(tick)) is not None:
+                    wanting.append(answer)
+            except Exception as error:  # noqa: BLE001 - as above
+                self.report(observer, error)
+        return ObservedTick(wanting, self.report) if wanting else None
 
-    def _report(self, who: str, error: Exception) -> None:
-        # Once of a kind: it may well raise with every runner.
+    def report(self, observer: object, error: Exception) -> None:
+        """Say on stderr what an observer raised; once of a kind, for it may well raise with every runner."""
+        who = type(observer).__qualname__
         if who not in self._reported:
             self._reported.add(who)
             tell(f"conductor-jobs: {who} raised {type(error).__name__}: {error_text(error)}")
@@ -143,23 +141,35 @@ class Observers:
 
 @final
 class ObservedTick:
-    """Those who are told of one tick."""
+    """Tells those who want to hear of one tick."""
 
-    def __init__(self, all_observers: Observers, observers: Sequence[TickObserver]) -> None:
-        self._tell_each = all_observers.tell_each
+    def __init__(self, observers: Sequence[TickObserver], report: Callable[[object, Exception], None]) -> None:
         self._observers = observers
+        self._report = report
 
     def runner_started(self, runner: str) -> None:
         """Tell all."""
-        self._tell_each(self._observers, lambda observer: observer.runner_started(runner))
+        for observer in self._observers:
+            try:
+                observer.runner_started(runner)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._report(observer, error)
 
     def runner_ended(self, end: RunnerEnd) -> None:
         """Tell all."""
-        self._tell_each(self._observers, lambda observer: observer.runner_ended(end))
+        for observer in self._observers:
+            try:
+                observer.runner_ended(end)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._report(observer, error)
 
     def ended(self, end: TickEnd) -> None:
         """Tell all."""
-        self._tell_each(self._observers, lambda observer: observer.ended(end))
+        for observer in self._observers:
+            try:
+                observer.ended(end)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._report(observer, error)
 
 
 @final
@@ -170,7 +180,6 @@ class ObservedEntries:
         self._entries = entries
         self._tick = tick
         self._runner = ""
-        self.settle = entries.settle
 
     def started(self, runner: str) -> None:
         """See `TickEntries`."""
@@ -182,6 +191,10 @@ class ObservedEntries:
         """See `TickEntries`."""
         self._tick.runner_ended(RunnerEnd(self._runner, "completed", result))
         self._entries.completed(result, duration_ms, details)
+
+    def settle(self) -> None:
+        """See `TickEntries`."""
+        self._entries.settle()
 
 
 def encodable(text: str) -> str:
