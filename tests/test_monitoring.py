@@ -94,6 +94,7 @@ def require_known(text: str, labels_of: Mapping[str, set[str]]) -> None:
     for part in parts(promql_parser.parse(text.replace("$__rate_interval", "5m"))):
         if isinstance(part, promql_parser.VectorSelector):
             found = True
+            assert part.name is not None
             assert part.name in labels_of, text
             matched = {matcher.name for matcher in part.matchers.matchers}
             assert matched <= labels_of[part.name], text

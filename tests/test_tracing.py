@@ -51,7 +51,7 @@ def parent_of(span: ReadableSpan) -> int | None:
 
 def id_of(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    return int(span.context.span_id)
 
 
 async def fails(ctx: TickContext) -> None:
@@ -234,7 +234,9 @@ async def test_after_a_tick_no_span_is_current_for_the_next(
     ids = [span.get_span_context().span_id for span in seen]
     assert ids == [id_of(span) for span in traced.named("run looks")]
     first, second = traced.named("tick")
-    assert first.get_span_context().trace_id != second.get_span_context().trace_id
+    assert first.context is not None
+    assert second.context is not None
+    assert first.context.trace_id != second.context.trace_id
     nursery.cancel_scope.cancel()
 
 
@@ -249,7 +251,8 @@ async def test_texts_that_utf8_cannot_hold_spoil_no_export(
     conductor, _ = make_conductor(jobs, autostart=False, tracer=traced.tracer)
     await nursery.start(conductor.run)
     await conductor.run_tick()
-    attributes = [each.attributes or {} for span in traced.spans for each in (span, *span.events)]
+    attributes = [span.attributes or {} for span in traced.spans]
+    attributes += [event.attributes or {} for span in traced.spans for event in span.events]
     texts = [str(value) for each in attributes for value in each.values()]
     texts += [text for span in traced.spans for text in (span.name, span.status.description or "")]
     assert len(texts) > 20
