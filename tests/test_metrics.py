@@ -9,7 +9,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, Every, LeaseTiming, Node, RunnerResult, TickContext, TimedJobs
+from conductor_jobs import Conductor, Every, LeaseTiming, Node, Retry, RunnerResult, TickContext, TimedJobs
 from conductor_jobs.metrics import ConductorMetrics
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock
@@ -161,8 +161,33 @@ async def test_a_run_that_the_lost_term_cancels_is_counted_as_that(
     store.hang()
     with ConductorMetrics(conductor) as metrics:
         await conductor.run_tick()
-    assert values(metrics, "runner_runs_total", "outcome") == {"completed": 0, "failed": 0, "cancelled": 1}
+    assert values(metrics, "runner_runs_total", "outcome") == {
+        "completed": 0,
+        "failed": 0,
+        "cancelled": 1,
+        "retrying": 0,
+    }
     assert values(metrics, "ticks_total", "decision")["interrupted"] == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_attempts_that_are_followed_by_another_are_counted_apart(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    jobs = TimedJobs()
+    jobs.register_runner("fails", fails, retry=Retry(attempts=3))
+    conductor, _ = make_conductor(jobs, autostart=False)
+    await nursery.start(conductor.run)
+    with ConductorMetrics(conductor) as metrics:
+        await conductor.run_tick()
+    assert values(metrics, "runner_runs_total", "outcome") == {
+        "completed": 0,
+        "failed": 1,
+        "cancelled": 0,
+        "retrying": 2,
+    }
+    # The pauses between them are no time of a run.
+    assert value(metrics, "runner_duration_seconds_sum", runner="fails") == 0
     nursery.cancel_scope.cancel()
 
 

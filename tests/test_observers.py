@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, TickContext, TimedJobs, observers
+from conductor_jobs import Conductor, TickContext, TickDecision, TimedJobs, observers
 from conductor_jobs import tick_entries as tick_entries_module
 from conductor_jobs.observers import RunnerEnd, TickEnd, TickFacts, encodable
 from conductor_jobs.stores.memory import MemoryLeaseStore
@@ -24,7 +24,7 @@ class Notes:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def tick_refused(self, decision: str) -> None:
+    def tick_refused(self, decision: TickDecision) -> None:
         self.told.append(decision)
 
     def tick_started(self, tick: TickFacts) -> "Notes":

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, Every, RunnerResult, TickContext, TimedJobs
+from conductor_jobs import Conductor, Every, Retry, RunnerResult, TickContext, TimedJobs
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock, threads_inline
 
@@ -83,6 +83,7 @@ async def test_a_tick_is_a_trace_of_its_own_with_a_span_for_each_runner(
     first, second = traced.one("run counts"), traced.one("run noop")
     assert [parent_of(first), parent_of(second)] == [id_of(tick)] * 2
     assert first.attributes == {
+        "conductor_jobs.attempt": 1,
         "conductor_jobs.runner": "counts",
         "conductor_jobs.term": 1,
         "conductor_jobs.result": "counted",
@@ -265,6 +266,24 @@ async def test_texts_that_utf8_cannot_hold_spoil_no_export(
 def test_what_is_no_tracer_is_refused() -> None:
     with pytest.raises(TypeError, match=r"Conductor tracer must be an opentelemetry\.trace\.Tracer, not 'jaeger'"):
         Conductor(TimedJobs(), store=MemoryLeaseStore(), tracer="jaeger")  # type: ignore[arg-type] # that is the test
+
+
+async def test_each_attempt_of_a_runner_that_is_tried_again_has_a_span(
+    autojump_clock: MockClock, nursery: trio.Nursery, traced: Traced
+) -> None:
+    jobs = TimedJobs()
+    jobs.register_runner("fails", fails, retry=Retry(attempts=3))
+    jobs.register_runner("noop", noop)
+    conductor, _ = make_conductor(jobs, autostart=False, tracer=traced.tracer)
+    await nursery.start(conductor.run)
+    await conductor.run_tick()
+    attempts = [span.attributes["conductor_jobs.attempt"] for span in traced.named("run fails") if span.attributes]
+    assert attempts == [1, 2, 3]
+    assert {parent_of(span) for span in traced.named("run fails")} == {id_of(traced.one("tick"))}
+    attributes = traced.one("run noop").attributes
+    assert attributes is not None
+    assert attributes["conductor_jobs.attempt"] == 1
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_runner_with_a_schedule_has_ticks_of_its_own_that_say_for_which_instant(

@@ -30,9 +30,10 @@ above it:
                             release
     retry, runners, registry
                             trying again; what a runner is given and returns; what an application registers
-    calls, timeouts, tick_entries, observers, tracing, execution, ticks
-                            calling a runner; its timeout; what is journaled of it; who else is told of it; spans;
-                            one tick; admission, the tick task and the interval grid
+    tick_results, calls, timeouts, tick_entries, observers, tracing, attempts, execution, ticks
+                            how a tick ended; calling a runner; its timeout; what is journaled of it; who else is
+                            told of it; spans; what becomes of one that raised; one tick; admission, the tick task
+                            and the interval grid
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task
@@ -58,7 +59,6 @@ above it:
 from ._version import __version__
 from .conductor import Conductor
 from .errors import ConductorStopped, LeaseLost, StaleTerm
-from .execution import TickDecision, TickResult
 from .hosting import run_in_thread
 from .journal import JournalEntry
 from .journal_reader import read_journal
@@ -70,6 +70,7 @@ from .runners import RunnerResult, TickContext, TickTrigger, TimedJobsConfig
 from .schedules import Cron, Every
 from .status import ConductorStatus
 from .term import Term
+from .tick_results import TickDecision, TickResult
 from .timing import LeaseTiming
 
 __all__ = [

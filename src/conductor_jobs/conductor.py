@@ -13,7 +13,6 @@ from trio_util import wait_any
 
 from .clocks import boot_time
 from .errors import ConductorStopped, LeaseLost, Unusable
-from .execution import TickResult
 from .failures import shown, sole_exception
 from .journal import Journal
 from .journal_files import JournalFiles
@@ -31,6 +30,7 @@ from .status import ConductorStatus, runner_statuses_of, status_of
 from .supervisor import Phase, Plan, Supervisor
 from .taken_leases import taking
 from .term import Named, Term
+from .tick_results import TickResult
 from .ticks import result_of
 from .timing import LeaseTiming
 from .watchdog import OnOverrun

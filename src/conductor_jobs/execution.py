@@ -1,47 +1,31 @@
 """One admitted tick, from its `tick_started` to its last entry: the gate, the runners one by one, the decision."""
 
 import functools
+import itertools
 import math
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Literal, final
+from typing import Any, final
 
 import msgspec
 import trio
 
+from .attempts import Attempts
 from .calls import call_in_thread, call_on_loop, checked
-from .failures import error_text, split_failure
+from .failures import error_text
 from .journal import FRAMEWORK
 from .lease import Node
 from .moments import iso
-from .observers import ObservedEntries, ObservedTick, Observers, RunnerEnd, RunnerOutcome, TickEnd, TickFacts
+from .observers import ObservedEntries, ObservedTick, Observers, TickEnd, TickFacts
 from .recorder import Recorder
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
 from .tick_entries import TickEntries, entries_of_tick
+from .tick_results import TickDecision, TickResult, refuse
 from .timeouts import TimeoutWatch
-
-TickDecision = Literal[
-    "failed",
-    "interrupted",
-    "scheduled",
-    "skipped_busy",
-    "skipped_no_runners",
-    "skipped_not_leader",
-    "skipped_stopping",
-]
 
 # A tick of runners that never wait would starve the renewals; yielding before each would double its cost.
 YIELD_AFTER = 0.001
-
-
-@final
-class TickResult(msgspec.Struct, frozen=True):
-    """How a tick ended: its decision, how many runners it was for, and how many of them failed."""
-
-    batch_id: str
-    decision: TickDecision
-    runner_count: int
-    failed_runner_count: int = 0
 
 
 @final
@@ -53,6 +37,13 @@ class Surroundings(msgspec.Struct, frozen=True):
     recorder: Recorder
     thread_limiter: trio.CapacityLimiter
     observers: Observers
+
+    def refuse(
+        self, decision: TickDecision, trigger: TickTrigger, runner_count: int, group: str | None = None
+    ) -> TickResult:
+        """Tell that a tick which was asked for does not come about, and why; return its result."""
+        self.observers.tick_refused(decision)
+        return refuse(self.recorder, decision, trigger, runner_count, group)
 
 
 @final
@@ -80,7 +71,9 @@ class Tick:
         self.thread_id: int | None = None
         self._trigger: TickTrigger = trigger
         self._runners = runners
-        self._to_begin = iter(runners)
+        # One that is tried again comes before those that remain.
+        self._remaining: Iterator[Runner] = iter(runners)
+        self._to_begin = self._remaining
         self._paused = paused
         # What every entry of the tick says of it: what asked for it, of which group it is unless of all plain runners.
         self._about: dict[str, object] = {"trigger": trigger}
@@ -99,8 +92,7 @@ class Tick:
         # The runner at work, and since when.
         self._at_work: Runner | None = None
         self._at_work_since = 0.0
-        self._unsuccessful = 0
-        self._failed = 0
+        self._attempts = Attempts(self._recorder, batch_id)
         self._started_at = trio.current_time()
 
     @property
@@ -120,6 +112,7 @@ class Tick:
         """
         self._started_at = trio.current_time()
         self._observed = self._surroundings.observers.tick_started(self._observable_facts)
+        self._attempts.observed = self._observed
         # The first runner's start, or the tick's end, takes it along to the kernel.
         self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
         if self._paused:
@@ -131,7 +124,7 @@ class Tick:
             elif (reason := await self._under_term(self._scope)) is not None:
                 self._interrupted(reason)
             else:
-                result = "completed_with_failures" if self._failed else "scheduled"
+                result = "completed_with_failures" if self._attempts.failed else "scheduled"
                 self._finish("tick_completed", "scheduled", result, details=self._outcome())
         except Exception as error:  # noqa: BLE001 - whatever failed, the next tick may not
             self._finish("tick_failed", "failed", "failed", error=error_text(error), details=self._facts())
@@ -159,13 +152,25 @@ class Tick:
             try:
                 await run()
             except BaseException as error:  # noqa: BLE001 - what is no failure of a runner goes on
-                self._judge(term, error)
+                pause = self._judge(term, error)
             else:
                 return
             finally:
                 entries.settle()
-            # A tick in which every runner fails must not starve the renewals either.
-            await trio.lowlevel.checkpoint()
+            if pause is not None:
+                await self._step_back(pause)
+            else:
+                # A tick in which every runner fails must not starve the renewals either.
+                await trio.lowlevel.checkpoint()
+
+    async def _step_back(self, pause: float) -> None:
+        """Wait, with the runner that was begun last to be begun again."""
+        self._to_begin = itertools.chain(self._runners[self._begun - 1 : self._begun], self._remaining)
+        try:
+            await trio.sleep(pause)
+        finally:
+            # If the term ends in the pause, it is skipped like those that were never begun.
+            self._begun -= 1
 
     async def _run_until_one_fails(self, term: Term, entries: TickEntries) -> None:
         timeouts, shared = self._timeouts, self._shared_context(term)
@@ -210,35 +215,13 @@ class Tick:
     def _note_thread(self, thread_id: int | None) -> None:
         self.thread_id = thread_id
 
-    def _judge(self, term: Term, error: BaseException) -> None:
-        """Journal what became of the runner at work; raises what is not its failure."""
+    def _judge(self, term: Term, error: BaseException) -> float | None:
+        """See `Attempts.judge`, of the runner at work."""
         runner, self._at_work = self._at_work, None
         if runner is None:
             raise error
         self._timeouts.disarm()
-        self._unsuccessful += 1
-        now = trio.current_time()
-        duration_ms = round((now - self._at_work_since) * 1000)
-        failure, rest = split_failure(error)
-        # What the cleanup of a runner raises that was timed out is no news beside the timeout.
-        if rest is None and runner.timeout is not None and now >= self._at_work_since + runner.timeout:
-            failure = TimeoutError(f"timed out after {runner.timeout:g} s")
-        # Once the term is over, what a runner's cleanup raises is part of its cancellation (I15).
-        reason: str | None = term.over or ("cancelled" if failure is None else None)
-        self._failed += reason is None
-        self._recorder.add(
-            runner.name,
-            "runner_failed" if reason is None else "runner_cancelled",
-            self.batch_id,
-            result=reason or "failed",
-            duration_ms=duration_ms,
-            error=None if failure is None else error_text(failure),
-        )
-        if self._observed is not None:
-            outcome: RunnerOutcome = "failed" if reason is None else "cancelled"
-            self._observed.runner_ended(RunnerEnd(runner.name, outcome, reason or "failed", failure))
-        if rest is not None:
-            raise rest from None
+        return self._attempts.judge(runner, error, self._at_work_since, term)
 
     def _skip_rest(self, result: str) -> None:
         self._skip(self._runners[self._begun :], result)
@@ -258,17 +241,11 @@ class Tick:
         details: dict[str, object],
         error: str | None = None,
     ) -> None:
-        duration_ms = _ms_since(self._started_at)
+        duration_ms = round((trio.current_time() - self._started_at) * 1000)
         self._recorder.write(
-            FRAMEWORK,
-            stage,
-            self.batch_id,
-            result=result,
-            duration_ms=duration_ms,
-            error=error,
-            details=details,
+            FRAMEWORK, stage, self.batch_id, result=result, duration_ms=duration_ms, error=error, details=details
         )
-        self.result = TickResult(self.batch_id, decision, len(self._runners), self._failed)
+        self.result = TickResult(self.batch_id, decision, len(self._runners), self._attempts.failed)
         if self._observed is not None:
             self._observed.ended(TickEnd(decision, result, error))
 
@@ -306,9 +283,9 @@ class Tick:
 
     def _outcome(self) -> dict[str, object]:
         return {
-            "failed_runner_count": self._failed,
+            "failed_runner_count": self._attempts.failed,
             "runner_count": len(self._runners),
-            "successful_runner_count": self._begun - self._unsuccessful,
+            "successful_runner_count": self._begun - self._attempts.unsuccessful,
             **self._about,
         }
 
@@ -322,24 +299,3 @@ class Tick:
             "term": term.number,
             **self._about,
         }
-
-
-def refuse(
-    surroundings: Surroundings,
-    decision: TickDecision,
-    trigger: TickTrigger,
-    runner_count: int,
-    group: str | None = None,
-) -> TickResult:
-    """Journal that a tick which was asked for does not come about, and why; return its result."""
-    recorder, batch_id = surroundings.recorder, surroundings.recorder.next_batch_id()
-    details: dict[str, object] = {"trigger": trigger}
-    if group is not None:
-        details["group"] = group
-    recorder.write(FRAMEWORK, f"tick_{decision}", batch_id, result=decision, details=details)
-    surroundings.observers.tick_refused(decision)
-    return TickResult(batch_id, decision, runner_count)
-
-
-def _ms_since(moment: float) -> int:
-    return round((trio.current_time() - moment) * 1000)

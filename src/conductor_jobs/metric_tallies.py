@@ -11,8 +11,8 @@ from typing import final, get_args
 
 import trio
 
-from .execution import TickDecision
 from .observers import RunnerEnd, RunnerOutcome, TickEnd, TickFacts
+from .tick_results import TickDecision
 
 # Of a runner that was registered when there were as many as have series of their own: all of them share one.
 OTHERS = "(others)"
@@ -69,7 +69,7 @@ class Tallies:
             name = OTHERS
         return self.runners.get(name) or self.runners.setdefault(name, RunnerTally(self._bounds))
 
-    def tick_refused(self, decision: str) -> None:
+    def tick_refused(self, decision: TickDecision) -> None:
         """Count a tick that there was not."""
         self.ticks[decision] += 1
 

@@ -12,10 +12,13 @@ from typing import Any, Literal, Protocol, final
 import msgspec
 
 from .failures import error_text
+from .runners import TickTrigger
 from .stderr import tell
 from .tick_entries import TickEntries
+from .tick_results import TickDecision
 
-RunnerOutcome = Literal["completed", "failed", "cancelled"]
+# The last is an attempt that failed, with another one to follow.
+RunnerOutcome = Literal["completed", "failed", "cancelled", "retrying"]
 
 
 @final
@@ -26,7 +29,7 @@ class TickFacts(msgspec.Struct, frozen=True):
     """
 
     batch_id: str
-    trigger: str
+    trigger: TickTrigger
     runner_count: int
     node_id: str
     term: int | None
@@ -36,7 +39,7 @@ class TickFacts(msgspec.Struct, frozen=True):
 
 @final
 class RunnerEnd(msgspec.Struct, frozen=True):
-    """How a runner has ended: in a word, by the `result` of its journal entry, and with which error, if any."""
+    """How a runner, or an attempt of it, has ended: in a word, by its entry's `result`, and by its error, if any."""
 
     runner: str
     outcome: RunnerOutcome
@@ -48,7 +51,7 @@ class RunnerEnd(msgspec.Struct, frozen=True):
 class TickEnd(msgspec.Struct, frozen=True):
     """How a tick has ended: its `TickDecision`, and the result and error of its last journal entry."""
 
-    decision: str
+    decision: TickDecision
     result: str
     error: str | None
 
@@ -75,7 +78,7 @@ class Observer(Protocol):
     What it raises is told on stderr, once, and disturbs nothing.
     """
 
-    def tick_refused(self, decision: str) -> None:
+    def tick_refused(self, decision: TickDecision) -> None:
         """Note that a tick was asked for and refused, and why: its `TickDecision`."""
         ...
 
@@ -110,7 +113,7 @@ class Observers:
         finally:
             self._attached = tuple(each for each in self._attached if each is not observer)
 
-    def tick_refused(self, decision: str) -> None:
+    def tick_refused(self, decision: TickDecision) -> None:
         """Tell all."""
         for observer in self._attached:
             try:

@@ -5,11 +5,11 @@ from typing import Literal, final
 
 import msgspec
 
-from .execution import TickResult
 from .lease import Node
 from .registry import TimedJobs
 from .runner_status import RunnerStatus, runner_status
 from .supervisor import Phase, Supervisor
+from .tick_results import TickResult
 from .watchdog import Overrun
 
 

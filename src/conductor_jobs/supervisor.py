@@ -26,7 +26,7 @@ from trio_util import wait_any
 
 from .clocks import Clocks
 from .election import Candidate, Election
-from .execution import Surroundings, Tick, TickResult
+from .execution import Surroundings, Tick
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK, Journal
 from .journal_files import JournalFiles
@@ -40,6 +40,7 @@ from .runners import Runner
 from .scheduler import Scheduler
 from .single_runs import SingleRuns
 from .term import EndReason, TermScope
+from .tick_results import TickResult
 from .ticks import TickGroup
 from .timing import LeaseTiming
 from .watchdog import OnOverrun, Watchdog

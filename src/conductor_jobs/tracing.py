@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tra
 from .failures import error_text, shown
 from .moments import iso
 from .observers import RunnerEnd, TickEnd, TickFacts, encodable
+from .tick_results import TickDecision
 
 
 def traces_by(tracer: object) -> "TickTraces":
@@ -37,7 +38,7 @@ class TickTraces:
         self._term: int | None = None
         self._term_context: SpanContext | None = None
 
-    def tick_refused(self, decision: str) -> None:
+    def tick_refused(self, decision: TickDecision) -> None:
         """Trace nothing: nothing has run."""
 
     def tick_started(self, tick: TickFacts) -> "TracedTick | None":
@@ -73,13 +74,18 @@ class TracedTick:
         self._span = tracer.start_span("tick", Context(), attributes=attributes, links=[term])
         self._context = set_span_in_context(self._span)
         self._token = attach(self._context)
-        # Of the runner at work.
+        # Of the runner at work; and which of its attempts it is.
         self._runner: tuple[Span, Token[Context]] | None = None
+        self._attempt = 1
 
     def runner_started(self, runner: str) -> None:
         """Begin the runner's span, and make it the current one."""
         name = encodable(runner)
-        attributes: dict[str, str | int] = {"conductor_jobs.runner": name, "conductor_jobs.term": self._term_number}
+        attributes: dict[str, str | int] = {
+            "conductor_jobs.runner": name,
+            "conductor_jobs.term": self._term_number,
+            "conductor_jobs.attempt": self._attempt,
+        }
         span = self._tracer.start_span(f"run {name}", self._context, attributes=attributes)
         self._runner = span, attach(set_span_in_context(span, self._context))
 
@@ -88,6 +94,7 @@ class TracedTick:
         if self._runner is None:
             return
         (span, token), self._runner = self._runner, None
+        self._attempt = self._attempt + 1 if end.outcome == "retrying" else 1
         detach(token)
         try:
             span.set_attribute("conductor_jobs.result", encodable(end.result))
