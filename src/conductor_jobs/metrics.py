@@ -22,7 +22,7 @@ from .metric_tallies import Histogram, Tallies
 from .seconds import checked_seconds
 
 # In seconds: no-op runners take some microseconds, reports minutes.
-DURATION_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+DURATION_BUCKETS: Final = (0.0001, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 _LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # A wake of an idle process costs some hundred microseconds, most of them in the kernel.
 _LAG_PERIOD: Final = 0.5
