@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ from conductor_jobs import Conductor, Every, LeaseTiming, Node, Retry, RunnerRes
 from conductor_jobs.metrics import ConductorMetrics
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock
+from conductor_jobs.watchdog import Overrun
 
 from .support import NodeStore, make_conductor, make_jobs, noop
 
@@ -227,7 +229,8 @@ async def test_a_drain_is_timed_while_it_lasts_and_afterwards(autojump_clock: Mo
 async def test_bytes_of_the_journal_are_those_of_its_files(
     autojump_clock: MockClock, nursery: trio.Nursery, tmp_path: Path
 ) -> None:
-    (tmp_path / "2026-04-01.jsonl").write_bytes(b"not ours\n")
+    # A torn line, before which we write a newline.
+    (tmp_path / "2026-04-01.jsonl").write_bytes(b"torn")
     conductor = Conductor(
         make_jobs(noop, fails),
         store=MemoryLeaseStore(),
@@ -240,7 +243,7 @@ async def test_bytes_of_the_journal_are_those_of_its_files(
     await conductor.run_tick()
     await conductor.stop()
     (file,) = tmp_path.iterdir()
-    assert value(metrics, "journal_written_bytes_total") == file.stat().st_size - len(b"not ours\n")
+    assert value(metrics, "journal_written_bytes_total") == file.stat().st_size - len(b"torn")
     assert value(metrics, "journal_lost_entries_total") == 0
 
 
@@ -370,3 +373,22 @@ async def test_runners_with_a_schedule_are_told_with_what_is_due_next_and_what_i
         await conductor.pause("hourly")
         assert values(metrics, "runner_paused", "runner") == {"noop": 0, "hourly": 1}
     nursery.cancel_scope.cancel()
+
+
+def test_what_is_found_at_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    conductor, _ = make_conductor(make_jobs(noop))
+    overrun = Overrun("runner 'noop'", 1, 2.5, loop_blocked=True, stack=())
+    status = msgspec.structs.replace(
+        conductor.status(),
+        overruns=(overrun,),
+        overrun_count=3,
+        drift=("a", "b"),
+        runs_in_flight=("noop",),
+        entries_lost=9,
+    )
+    monkeypatch.setattr(Conductor, "status", lambda _: status)
+    metrics = ConductorMetrics(conductor)
+    assert (value(metrics, "overrunning_work"), value(metrics, "overruns_total")) == (1, 3)
+    assert value(metrics, "drifting_nodes") == 2
+    assert value(metrics, "ticks_in_flight") == 1
+    assert value(metrics, "journal_lost_entries_total") == 9

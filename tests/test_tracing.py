@@ -13,8 +13,10 @@ from opentelemetry.trace import StatusCode
 from trio.testing import MockClock
 
 from conductor_jobs import Conductor, Every, Retry, RunnerResult, TickContext, TimedJobs
+from conductor_jobs.observers import RunnerEnd, TickEnd, TickFacts
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock, threads_inline
+from conductor_jobs.tracing import traces_by
 
 from .support import NodeStore, make_conductor, make_jobs, noop
 
@@ -307,3 +309,20 @@ async def test_a_runner_with_a_schedule_has_ticks_of_its_own_that_say_for_which_
         id_of(traced.one("run second")),
     }
     nursery.cancel_scope.cancel()
+
+
+def test_each_span_is_current_from_its_start_to_its_end_only(traced: Traced) -> None:
+    traces = traces_by(traced.tracer)
+    with traced.tracer.start_as_current_span("whoever is about") as about:
+        tick = traces.tick_started(TickFacts("batch", "manual", 1, "node", 1, "conductor"))
+        assert tick is not None
+        of_tick = trace.get_current_span()
+        tick.runner_started("a")
+        of_runner = trace.get_current_span()
+        tick.runner_ended(RunnerEnd("a", "completed", "ok"))
+        assert trace.get_current_span() is of_tick
+        tick.ended(TickEnd("scheduled", "scheduled", None))
+        assert trace.get_current_span() is about
+    assert len({about, of_tick, of_runner}) == 3
+    assert traced.one("term").parent is None
+    assert traced.one("tick").parent is None
