@@ -31,10 +31,10 @@ above it:
     retry, threads, cursors, runners, registry
                             trying again; from a thread to the loop; how far a runner has come; what a runner is given
                             and returns; what an application registers
-    tick_results, surroundings, calls, timeouts, tick_entries, attempts, execution, ticks
-                            how a tick ended; what all ticks share; calling a runner; its timeout; what is journaled
-                            of it; what becomes of one that raised; one tick; admission, the tick task and the
-                            interval grid
+    tick_results, calls, timeouts, tick_entries, observers, surroundings, tracing, attempts, execution, ticks
+                            how a tick ended; calling a runner; its timeout; what is journaled of it; who else is
+                            told of it; what all ticks share; spans; what becomes of one that raised; one tick;
+                            admission, the tick task and the interval grid
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task
@@ -44,6 +44,8 @@ above it:
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application
                             holds; running it in a thread
+    metric_tallies, metric_families, metrics
+                            what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it

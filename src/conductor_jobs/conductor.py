@@ -4,6 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -16,7 +17,8 @@ from .failures import shown, sole_exception
 from .journal import Journal
 from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
-from .lease import LeaseStore, Node, is_lease_store, is_name
+from .lease import LeaseStore, Node, has_methods, is_lease_store, is_name
+from .observers import Observer, Observers, Tracer
 from .recorder import Recorder
 from .registry import TimedJobs
 from .runner_records import keeps_claims
@@ -54,6 +56,7 @@ class Conductor:
         drain_timeout: float = 20.0,
         renew_failure_threshold: int = 2,
         on_overrun: OnOverrun = "report",
+        tracer: Tracer | None = None,
         wall_clock: Callable[[], float] = time.time,
         boot_clock: Callable[[], float] = boot_time,
     ) -> None:
@@ -67,7 +70,8 @@ class Conductor:
         `renew_failure_threshold`: how many failed store calls in a row count as degraded. `on_overrun`: what is done
         about work that is still at work a tenth of a second after its lease has run out: "report" tells stderr, the
         journal and `status()`; "exit" tells, for a second at the most, and ends the process at once, with exit code
-        70, nothing of it being cleaned up. `wall_clock` returns unix seconds for the journal; `boot_clock` returns
+        70, nothing of it being cleaned up. `tracer`, an `opentelemetry.trace.Tracer`, is given a span of each tick and
+        runner (extra `traces`). `wall_clock` returns unix seconds for the journal; `boot_clock` returns
         seconds on a clock that goes on during suspend; one of your own is for tests, and work is not watched then.
 
         Raises ValueError or TypeError, naming the argument.
@@ -110,6 +114,7 @@ class Conductor:
         self._on_overrun: OnOverrun = on_overrun
         self._boot_clock = boot_clock
         self._recorder = Recorder(wall_clock)
+        self._observers = _observers(tracer)
         self._leadership = Leadership()
         self._supervisor: Supervisor | None = None
 
@@ -120,6 +125,11 @@ class Conductor:
         A predicate that raises is reported on stderr, and may keep others who wait here from a change.
         """
         return self._leadership.published
+
+    @property
+    def lease_name(self) -> str:
+        """The name of the lease."""
+        return self._lease_name
 
     @property
     def started(self) -> bool:
@@ -295,6 +305,15 @@ class Conductor:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
 
+    def observed_by(self, observer: Observer) -> AbstractContextManager[None]:
+        """Return a context manager: while it is entered, `observer` is told of the ticks that begin, and their runners.
+
+        Before or while the conductor runs, from any thread. Raises TypeError for what is no `Observer`.
+        """
+        is_observer = has_methods(observer, "tick_refused", "tick_started")
+        _require(is_observer, "observer must have tick_refused and tick_started", observer, TypeError)
+        return self._observers.attached(observer)
+
     async def resign(self) -> Literal["resigned", "skipped_not_leader"]:
         """Give the lease back with the work drained, as a stop does, and go on as a standby; wait until that is done.
 
@@ -382,7 +401,17 @@ class Conductor:
             sync_each_tick=self._sync_each_tick,
             boot_clock=self._boot_clock,
             on_overrun=self._on_overrun,
+            observers=self._observers,
         )
+
+
+def _observers(tracer: Tracer | None) -> Observers:
+    if tracer is None:
+        return Observers()
+    # It needs a package of an extra, which whoever has a tracer has.
+    from .tracing import traces_by
+
+    return Observers(traces_by(tracer))
 
 
 def _named(method: str, work: object) -> Named:

@@ -64,6 +64,7 @@ class JournalFiles:
         self._batch_id = ""
         self._ts = ""
         self.entries_lost: int = 0
+        self.bytes_written: int = 0
 
     def open(self, date: str) -> None:
         """Make the folder and open the file of `date`, `YYYY-MM-DD`, so that a folder of no use is found out now.
@@ -182,6 +183,8 @@ class JournalFiles:
             if owed:
                 self._torn, self._unreported, self._file_names_us = False, 0, True
                 self._reported.discard("write")
+        finally:
+            self.bytes_written += written
 
     def _whole_lines(self, preamble: int, written: bytes | bytearray) -> int:
         # A full disk takes the first part of a write: lines that went in whole are not lost.

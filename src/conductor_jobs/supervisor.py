@@ -34,6 +34,7 @@ from .journal_files import JournalFiles
 from .leadership import Leadership
 from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
 from .ledger import Ledger
+from .observers import Observers
 from .recorder import Recorder
 from .registry import TimedJobs
 from .runners import Runner
@@ -74,6 +75,7 @@ class Plan(msgspec.Struct, frozen=True):
     sync_each_tick: bool
     boot_clock: Callable[[], float]
     on_overrun: OnOverrun
+    observers: Observers
 
 
 @final
@@ -92,14 +94,18 @@ class Supervisor:
         self._ended = trio.Event()
         self.heartbeats: Heartbeats | None = None
         self._drain_scope = trio.CancelScope()
+        self._clock = trio.lowlevel.current_clock()
+        self._drain_began: float | None = None
+        self._drain_ended: float | None = None
         self._sync_scope = trio.CancelScope()
-        clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
+        clocks = Clocks(self._clock, plan.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
         self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
         self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
         cursors = StoredCursors(plan.store, plan.lease_name, plan.timing.store_timeout)
-        surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1), cursors)
+        limiter = trio.CapacityLimiter(1)
+        surroundings = Surroundings(plan.node, plan.resources, recorder, limiter, cursors, plan.observers)
         self.ledger: Ledger = Ledger(plan.store, plan.lease_name, plan.timing, recorder)
         self.ticks: TickGroup = TickGroup(
             plan.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
@@ -113,6 +119,14 @@ class Supervisor:
     def stopping(self) -> bool:
         """Whether a stop was requested: nothing may begin any more."""
         return self._stop_wanted
+
+    @property
+    def drain_seconds(self) -> float | None:
+        """For how long the work has been waited for since the stop, or was; None before. From any thread."""
+        if self._drain_began is None:
+            return None
+        until = self._clock.current_time() if self._drain_ended is None else self._drain_ended
+        return until - self._drain_began
 
     def request_stop(self) -> None:
         """Begin to stop. Synchronous, idempotent, from any thread and from signal handlers."""
@@ -202,12 +216,14 @@ class Supervisor:
             self.request_stop()
             self.ticks.abandon()
             await self._cut_and_wait("cancelled")
+            self._drain_ended = self._clock.current_time()
 
     async def _drain(self) -> None:
         if self.phase is Phase.RUNNING:
             self.phase = Phase.DRAINING
         self._recorder.write(FRAMEWORK, "stopping", result=self.phase.value)
         self.election.withdraw()
+        self._drain_began = self._clock.current_time()
         if (scope := self.election.scope) is not None:
             scope.end_services()
         self._drain_scope.deadline = trio.current_time() + self.plan.drain_timeout
