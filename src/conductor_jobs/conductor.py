@@ -4,6 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -116,6 +117,21 @@ class Conductor:
         A predicate that raises is reported on stderr, and may keep others who wait here from a change.
         """
         return self._leadership.published
+
+    @property
+    def store(self) -> LeaseStore:
+        """The store that keeps the lease."""
+        return self._store
+
+    @property
+    def lease_name(self) -> str:
+        """The name of the lease."""
+        return self._lease_name
+
+    @property
+    def timing(self) -> LeaseTiming:
+        """The seconds by which the lease is held."""
+        return self._timing
 
     @property
     def started(self) -> bool:
@@ -261,6 +277,15 @@ class Conductor:
             if live is not None and live.term is term and not supervisor.stopping:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
+
+    def journaling_to(self, journal: Journal) -> AbstractContextManager[None]:
+        """Have one more journal take every entry while the block lasts, before a run, during it, and from run to run.
+
+        From any thread. A tick that is at work when the block is entered may leave its runners' starts and ends out.
+        Raises TypeError for what is no `Journal`.
+        """
+        _require(isinstance(journal, Journal), "journaling_to journal must have add and flush", journal, TypeError)
+        return self._recorder.writing_to(journal)
 
     def status(self) -> ConductorStatus:
         """Return how things stand; from any thread, running or not."""

@@ -68,6 +68,15 @@ class Election:
         self.consecutive_failures: int = 0
         #: In words, what the latest call of the store failed with; None once one has succeeded.
         self.problem: str | None = None
+        self._asked_at = trio.current_time()
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the lease task last asked the store, 0 while it has no reason to; it is less than a ttl."""
+        waits_for_work = self._scope is not None and self._scope.term.over is not None
+        if waits_for_work or self._withdrawn.is_set():
+            return 0.0
+        return trio.current_time() - self._asked_at
 
     @property
     def live_scope(self) -> TermScope | None:
@@ -182,6 +191,7 @@ class Election:
 
     async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
         candidate = self._candidate
+        self._asked_at = trio.current_time()
         try:
             answer = await call_store(
                 lambda: candidate.store.acquire(

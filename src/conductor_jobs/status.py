@@ -20,7 +20,8 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     running. `stopping`: a stop was requested. `batch_in_flight`: the batch id of the tick at work. `last_tick`: the
     latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
-    out, and still is.
+    out, and still is. `settled`: the store's first answer has come in this run, or is overdue. `lease_task_quiet_for`:
+    seconds since the lease task last asked the store, 0 while it has no reason to; as long as a ttl, it is stuck.
     """
 
     node: Node
@@ -39,6 +40,8 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     missed_interval_count: int = 0
     entries_lost: int = 0
     overruns: tuple[Overrun, ...] = ()
+    settled: bool = False
+    lease_task_quiet_for: float = 0.0
 
 
 def status_of(
@@ -68,4 +71,6 @@ def status_of(
         runners=runners,
         entries_lost=0 if files is None else files.entries_lost,
         overruns=supervisor.watchdog.overruns,
+        settled=started and election.settled.is_set(),
+        lease_task_quiet_for=election.quiet_for if started else 0.0,
     )
