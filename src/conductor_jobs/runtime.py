@@ -18,7 +18,6 @@ from .apps import App, opened
 from .conductor import Conductor
 from .config import Config
 from .errors import Unusable
-from .execution import TickResult
 from .failures import error_text
 from .journal import Journal
 from .journal_files import make_folder
@@ -26,6 +25,7 @@ from .lease import LeaseStore
 from .signals import run_until_signalled
 from .stderr import tell
 from .stores import open_store
+from .tick_results import TickResult
 from .watchdog import OnOverrun
 
 if TYPE_CHECKING:

@@ -1,12 +1,16 @@
 """What a conductor tells of itself."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Literal, final
 
 import msgspec
 
-from .execution import TickResult
 from .lease import Node
+from .runner_status import RunnerStatus, runner_status
+from .runners import Runner
 from .supervisor import Phase, Supervisor
+from .tick_results import TickResult
 from .watchdog import Overrun
 
 
@@ -20,8 +24,11 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     running. `stopping`: a stop was requested. `batch_in_flight`: the batch id of the tick at work. `last_tick`: the
     latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
-    out, and still is. `settled`: the store's first answer has come in this run, or is overdue. `lease_task_quiet_for`:
-    seconds since the lease task last asked the store, 0 while it has no reason to; as long as a ttl, it is stuck.
+    out, and still is. `runs_in_flight`: the runners with a schedule that are at work. `paused`: the runners that are
+    paused, as this node heard last. `drift`: the ids of nodes that have other runners registered than this
+    node, while it leads. `settled`: the store's first answer has come in this run, or is overdue.
+    `lease_task_quiet_for`: seconds since the lease task last asked the store, 0 while it has no reason to; as long as a
+    ttl, it is stuck.
     """
 
     node: Node
@@ -40,6 +47,9 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     missed_interval_count: int = 0
     entries_lost: int = 0
     overruns: tuple[Overrun, ...] = ()
+    runs_in_flight: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
     settled: bool = False
     lease_task_quiet_for: float = 0.0
 
@@ -73,4 +83,26 @@ def status_of(
         overruns=supervisor.watchdog.overruns,
         settled=started and election.settled.is_set(),
         lease_task_quiet_for=election.quiet_for if started else 0.0,
+        runs_in_flight=supervisor.runs.in_flight,
+        paused=tuple(sorted(supervisor.ledger.paused)),
+        drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
+    )
+
+
+def runner_statuses_of(
+    supervisor: Supervisor | None, runners: Iterable[Runner], now: datetime
+) -> tuple[RunnerStatus, ...]:
+    """Describe the runners by the present or latest run, if there was any."""
+    if supervisor is None:
+        return tuple(runner_status(runner, now, paused=False, at_work=False, last_claim=None) for runner in runners)
+    tick, at_work, ledger = supervisor.ticks.in_flight, supervisor.runs.in_flight, supervisor.ledger
+    return tuple(
+        runner_status(
+            runner,
+            now,
+            paused=runner.name in ledger.paused,
+            at_work=runner.name in at_work or (tick is not None and tick.is_at(runner.name)),
+            last_claim=ledger.claims.get(runner.name),
+        )
+        for runner in runners
     )

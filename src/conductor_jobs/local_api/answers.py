@@ -4,12 +4,15 @@ Times are ISO 8601, UTC, with a `Z`; seconds are plain numbers, and names that e
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from datetime import datetime
+from typing import Literal, final
 
 import msgspec
 
-from ..execution import TickDecision, TickResult
 from ..lease import NodeState, Role
+from ..runner_records import Claim
+from ..runners import Misfire, OnCrash
+from ..tick_results import TickDecision, TickResult
 from ..watchdog import Overrun
 
 RunOutcome = Literal["completed", "failed", "cancelled"]
@@ -81,12 +84,14 @@ class StatusAnswer(msgspec.Struct, frozen=True):
     problem: str | None
     consecutive_renew_failures: int
     batch_in_flight: str | None
+    runs_in_flight: Sequence[str]
     last_tick: TickResult | None
     interval: float
     missed_interval_count: int
     runner_count: int
     entries_lost: int
     overruns: tuple[Overrun, ...]
+    drift: Sequence[str]
     writable: bool
     event_clients: int
 
@@ -158,7 +163,9 @@ class RunnerRuns(msgspec.Struct, frozen=True):
 class RunnerAnswer(msgspec.Struct, frozen=True):
     """A registered runner: how it is registered, when it is due, and what is remembered of its runs.
 
-    `schedule` is None for a runner of the interval ticks, which has no due instants of its own either.
+    `schedule` is None for a runner of the interval ticks, as are `tz`, `misfire` and `on_crash` then. `next_due_at`:
+    the next three due instants. `last_claim`: the due instant that was taken last. That, and who is paused, is as this
+    node knows it.
     """
 
     name: str
@@ -166,12 +173,12 @@ class RunnerAnswer(msgspec.Struct, frozen=True):
     timeout: float | None
     schedule: str | None
     tz: str | None
-    misfire: str | None
-    on_crash: str | None
+    misfire: Misfire | None
+    on_crash: OnCrash | None
     paused: bool
-    next_due_at: str | None
-    last_claim: Any
     at_work: bool
+    next_due_at: Sequence[datetime]
+    last_claim: Claim | None
     runs: RunnerRuns
 
 
@@ -198,7 +205,7 @@ class TickAnswer(msgspec.Struct, frozen=True):
     """A tick. While it is at work `ended_at` and `decision` are None.
 
     `started_at` is None for one that was refused. `result` is that of its last journal entry. `failures` are its
-    first five; `runner` is the runner of a tick that has only one.
+    first five; `runner` is the runner of a tick that has only one. `due_at`: the due instant that it was for.
     """
 
     batch_id: str
@@ -210,6 +217,7 @@ class TickAnswer(msgspec.Struct, frozen=True):
     result: str | None
     error: str | None
     runner: str | None
+    due_at: str | None
     runner_count: int
     failed_runner_count: int
     failures: Sequence[Failure]

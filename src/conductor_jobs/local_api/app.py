@@ -22,6 +22,7 @@ from .page_files import PageFiles
 from .publisher import Publisher
 from .recent import Recent
 from .refusals import Refused, refusal
+from .registered import Registered
 from .routes import Routes
 from .streams import MOST_LISTENERS, EventStreams
 from .views import Views
@@ -45,8 +46,14 @@ class LocalAPI:
         cluster = Cluster(conductor)
         views = Views(conductor, self._recent, cluster, self._events, self._guard.writable)
         self._publisher = Publisher(conductor, self._recent, cluster, views, self._events)
-        commands = Commands(conductor, self._publisher.runners_changed)
-        self._routes = Routes(views, cluster, commands, page, metrics_of(conductor))
+        registered = Registered(conductor, self._recent)
+
+        def runners_changed() -> None:
+            registered.forget()
+            self._publisher.runners_changed()
+
+        commands = Commands(conductor, runners_changed)
+        self._routes = Routes(views, cluster, registered, commands, page, metrics_of(conductor))
         self._streams = EventStreams(self._events, most_listeners)
         self._entered = ExitStack()
 

@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from ..conductor import Conductor
 from ..errors import ConductorStopped
-from ..execution import TickResult
 from ..runner_records import keeps_pauses
+from ..store_calls import problem_text
+from ..tick_results import TickResult
 from .answers import Done, RunAnswer, TickRefused
 from .refusals import Refused, json_answer
 
@@ -32,7 +33,7 @@ class Commands:
 
     def __init__(self, conductor: Conductor, runners_changed: Callable[[], None]) -> None:
         """`runners_changed` is called when a runner was paused or resumed."""
-        self._conductor: Any = conductor
+        self._conductor = conductor
         self._runners_changed = runners_changed
 
     async def run_tick(self, wait: float) -> Response:
@@ -49,15 +50,20 @@ class Commands:
         self._require_registered(name)
         if not keeps_pauses(self._conductor.store):
             raise Refused(501, "not_supported", "the lease store remembers no pauses.")
-        await self._done(lambda: self._conductor.pause(name) if paused else self._conductor.resume(name))
+        change = self._conductor.pause if paused else self._conductor.resume
+        try:
+            await self._done(lambda: change(name))
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused(503, "store_failed", f"the lease store failed: {problem_text(error)}.") from error
         self._runners_changed()
         return json_answer(Done())
 
     async def resign(self) -> Response:
         """Give the lease to another node, if this one holds it."""
-        if self._conductor.leadership.value is None:
+        if await self._done(self._conductor.resign) == "skipped_not_leader":
             raise Refused(409, "not_leader", _WHY["skipped_not_leader"])
-        await self._done(self._conductor.resign)
         return json_answer(Done())
 
     async def _ticked(self, run: Callable[[], Awaitable[TickResult]], wait: float) -> Response:

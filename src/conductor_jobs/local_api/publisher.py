@@ -34,7 +34,7 @@ class Publisher:
         self._told_status: StatusAnswer | None = None
         self._told_until = 0.0
         self._told_nodes: NodesAnswer | None = None
-        self._told_runners = ""
+        self._told_registered: tuple[str, tuple[str, ...]] | None = None
 
     async def look_around(self) -> None:
         """Publish what has changed, for ever."""
@@ -73,11 +73,11 @@ class Publisher:
             self._events.publish(kind, msgspec.json.encode(each))
 
     def _look_at_registration(self) -> None:
-        fingerprint = self._conductor.jobs.fingerprint
-        if fingerprint != self._told_runners:
-            if self._told_runners:
+        registered = self._conductor.jobs.fingerprint, self._conductor.status().paused
+        if registered != self._told_registered:
+            if self._told_registered is not None:
                 self.runners_changed()
-            self._told_runners = fingerprint
+            self._told_registered = registered
 
     def _look_at_status(self) -> None:
         status = self._views.status()
@@ -105,10 +105,9 @@ def _lease_until(status: StatusAnswer) -> float:
 def _apart_from_time(status: StatusAnswer) -> StatusAnswer:
     lease = status.lease
     still = None if lease is None else msgspec.structs.replace(lease, expires_in=0.0, asked_ago=0.0)
-    # Of ticks there are events of their own.
-    return msgspec.structs.replace(
-        status, now="", lease_remaining=None, lease=still, last_tick=None, batch_in_flight=None, event_clients=0
-    )
+    # Of ticks and runs there are events of their own.
+    without_ticks = msgspec.structs.replace(status, last_tick=None, batch_in_flight=None, runs_in_flight=())
+    return msgspec.structs.replace(without_ticks, now="", lease_remaining=None, lease=still, event_clients=0)
 
 
 def _apart_from_ages(nodes: NodesAnswer) -> NodesAnswer:

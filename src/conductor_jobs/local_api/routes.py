@@ -16,6 +16,7 @@ from .openapi import description
 from .page_files import PageFiles
 from .recent import MOST_TICKS
 from .refusals import Refused, json_answer
+from .registered import Registered
 from .requests import number, refuse_others, require_no_body, runner_named
 from .views import Views
 
@@ -31,8 +32,17 @@ _OF_RUNNER: Final = re.compile(rb"/v1/runners/[^/]+/(pause|resume|run)")
 class Routes:
     """The routes but for the event stream, which is no answer that ends."""
 
-    def __init__(self, views: Views, cluster: Cluster, commands: Commands, page: PageFiles, metrics: Any) -> None:
+    def __init__(
+        self,
+        views: Views,
+        cluster: Cluster,
+        registered: Registered,
+        commands: Commands,
+        page: PageFiles,
+        metrics: Any,
+    ) -> None:
         self._views = views
+        self._registered = registered
         self._cluster = cluster
         self._commands = commands
         self._page = page
@@ -99,7 +109,7 @@ class Routes:
         refuse_others(request, "limit", "offset")
         limit = number(request, "limit", DEFAULT_RUNNERS, MOST_RUNNERS, least=1, kind=int)
         offset = number(request, "offset", 0, 10**9 - 1, least=0, kind=int)
-        return json_answer(self._views.runners(limit, offset))
+        return json_answer(await self._registered.page(limit, offset))
 
     async def _ticks(self, request: Request) -> Response:
         refuse_others(request, "limit")
@@ -128,7 +138,7 @@ class Routes:
     async def _resign(self, request: Request) -> Response:
         refuse_others(request)
         await require_no_body(request)
-        return await self._commands.resign()
+        return await while_there(request.receive, self._commands.resign)
 
 
 async def _wait_of(request: Request) -> float:

@@ -4,8 +4,8 @@ from typing import Any, Final, cast, final, get_args
 
 import msgspec
 
-from ..execution import TickDecision
 from ..journal import JournalEntry
+from ..tick_results import TickDecision
 from .answers import Failure, TickAnswer
 from .runs import clipped, run_of
 
@@ -61,7 +61,8 @@ class TickRecord:
             decision=None if last is None else _decision_of(last),
             result=None if last is None else last.result,
             error=None if last is None else last.error,
-            runner=self._runner if count == 1 else None,
+            runner=details.get("group") or (self._runner if count == 1 else None),
+            due_at=details.get("due_at"),
             runner_count=count,
             failed_runner_count=details.get("failed_runner_count", self._failed),
             failures=self._failures,

@@ -4,12 +4,11 @@ import time
 from typing import Final, final
 
 from ..conductor import Conductor
-from .answers import NodeAnswer, RunnerAnswer, RunnersAnswer, StatusAnswer, TicksAnswer
+from .answers import NodeAnswer, StatusAnswer, TicksAnswer
 from .cluster import Cluster, iso
 from .events import Events
 from .recent import MOST_ERRORS, Recent
 from .refusals import Refused
-from .registered import runner_answers
 
 _SHOWN_ERRORS: Final = 50
 
@@ -47,24 +46,17 @@ class Views:
             problem=status.problem,
             consecutive_renew_failures=status.consecutive_renew_failures,
             batch_in_flight=status.batch_in_flight,
+            runs_in_flight=status.runs_in_flight,
             last_tick=status.last_tick,
             interval=self._conductor.jobs.config.interval,
             missed_interval_count=status.missed_interval_count,
             runner_count=len(status.runners),
             entries_lost=status.entries_lost,
             overruns=status.overruns,
+            drift=status.drift,
             writable=self._writable,
             event_clients=self._events.listeners,
         )
-
-    def runners(self, limit: int, offset: int) -> RunnersAnswer:
-        """Return a page of the runners."""
-        answers = runner_answers(self._conductor, self._recent)
-        return RunnersAnswer(answers[offset : offset + limit], len(answers))
-
-    def runner(self, name: str) -> RunnerAnswer | None:
-        """Return a runner, or None when none of that name is registered."""
-        return next((each for each in runner_answers(self._conductor, self._recent) if each.name == name), None)
 
     def ticks(self, limit: int) -> TicksAnswer:
         """Return the latest ticks, and the latest errors."""
