@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+import h11
 import httpx2
 import trio
 
@@ -23,19 +24,32 @@ class Event(NamedTuple):
 
 
 class Listener:
-    """One stream of server-sent events."""
+    """One stream of server-sent events, and the connection that it comes by."""
 
-    def __init__(self, response: httpx2.Response) -> None:
-        self.response = response
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._http = h11.Connection(h11.CLIENT)
+        self._body = b""
+        self.headers: dict[str, str] = {}
         self.retry: int | None = None
         self.comments = 0
-        self._lines = response.aiter_lines()
+
+    async def ask(self, headers: dict[str, str]) -> None:
+        """Ask for the events, and await the head of the answer."""
+        asked = {"host": "localhost", **headers}
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in asked.items()]
+        await self._stream.send_all(self._http.send(h11.Request(method="GET", target="/v1/events", headers=raw)) or b"")
+        await self._stream.send_all(self._http.send(h11.EndOfMessage()) or b"")
+        answer = await self._receive()
+        assert isinstance(answer, h11.Response)
+        assert answer.status_code == 200
+        self.headers = {name.decode(): value.decode() for name, value in answer.headers}
 
     async def next(self) -> Event | None:
         """Return the next event, None at the end of the stream."""
         fields: dict[str, str] = {}
         with trio.fail_after(PATIENCE):
-            async for line in self._lines:
+            while (line := await self._line()) is not None:
                 name, _, value = line.partition(": ")
                 if not line and "event" in fields:
                     return Event(fields["id"], fields["event"], json.loads(fields["data"]))
@@ -62,6 +76,20 @@ class Listener:
             events.append(event)
         return events
 
+    async def _line(self) -> str | None:
+        while b"\n" not in self._body:
+            event = await self._receive()
+            if not isinstance(event, h11.Data):
+                return None
+            self._body += event.data
+        line, _, self._body = self._body.partition(b"\n")
+        return line.decode()
+
+    async def _receive(self) -> object:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(bytes(await self._stream.receive_some()))
+        return event
+
 
 class Site:
     """A server, and a client that bears the token if it is told to."""
@@ -85,9 +113,11 @@ class Site:
 
     @asynccontextmanager
     async def listening(self, **headers: str) -> AsyncGenerator[Listener]:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.client.stream("GET", "/v1/events", headers=named) as response:
-            yield Listener(response)
+        """Listen to the events; a header's name is written with underscores."""
+        async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+            listener = Listener(stream)
+            await listener.ask({name.replace("_", "-"): value for name, value in headers.items()})
+            yield listener
 
     async def wait_until(self, path: str, **fields: object) -> Any:
         """Ask until the answer has these values."""

@@ -111,13 +111,14 @@ async def test_the_store_is_asked_at_most_once_a_second_however_many_ask() -> No
 
 async def test_of_a_store_that_hangs_the_status_tells_what_it_said_last() -> None:
     store = NodeStore(MemoryLeaseStore())
-    async with served(quiet(succeeds, store=store, timing=LeaseTiming(ttl=60.0))) as site:
+    async with served(quiet(succeeds, store=store, timing=LeaseTiming(ttl=3.0))) as site:
         await site.json("/v1/status")
         store.hang()
         await trio.sleep(1.1)
         status = await site.json("/v1/status")
         assert status["lease"]["holder_id"] == "mini-main"
         assert status["lease"]["asked_ago"] > 1
+        store.heal()
 
 
 async def test_of_a_store_that_fails_the_status_says_with_what() -> None:
@@ -171,6 +172,7 @@ async def test_before_the_stores_first_answer_a_node_is_not_ready() -> None:
         await site.wait_until("/v1/status", started=True)
         assert (await site.json("/healthz")) == {"ok": True}
         assert problem(await site.get("/readyz")) == (503, "starting")
+        store.heal()
         nursery.cancel_scope.cancel()
 
 

@@ -5,7 +5,7 @@ runners' threads, and read on the loop.
 """
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final, NamedTuple, final
 
 from ..journal import FRAMEWORK, LEASE, JournalEntry
@@ -36,8 +36,9 @@ class Recent:
     def __init__(self) -> None:
         # Reentrant, as the recorder's: a finaliser may log something in the middle of anything.
         self._lock = threading.RLock()
-        self._ticks: dict[str, TickRecord] = {}
-        self._runners: dict[str, RunsOfOne] = {}
+        # A dict finds its first key the slower the more were deleted before it.
+        self._ticks: OrderedDict[str, TickRecord] = OrderedDict()
+        self._runners: OrderedDict[str, RunsOfOne] = OrderedDict()
         self._errors: deque[ErrorAnswer] = deque(maxlen=MOST_ERRORS)
         self._changed_ticks: dict[str, None] = {}
         self._changed_runners: dict[str, None] = {}
@@ -95,7 +96,7 @@ class Recent:
         if record is None:
             record = self._ticks[entry.batch_id] = TickRecord(entry.batch_id)
             if len(self._ticks) > MOST_TICKS:
-                del self._ticks[next(iter(self._ticks))]
+                self._ticks.popitem(last=False)
         record.add(entry)
         self._note(self._changed_ticks, entry.batch_id)
 
@@ -106,7 +107,7 @@ class Recent:
         runs = self._runners.pop(entry.runner, None) or RunsOfOne(entry.runner)
         self._runners[entry.runner] = runs
         if len(self._runners) > MOST_RUNNERS:
-            del self._runners[next(iter(self._runners))]
+            self._runners.popitem(last=False)
         runs.add(entry)
         if (record := self._ticks.get(entry.batch_id)) is not None:
             record.add_run(entry)
