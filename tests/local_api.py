@@ -63,11 +63,12 @@ class Listener:
 
     async def wait_for(self, kind: str) -> Event:
         """Return the next event of a kind."""
-        while True:
-            event = await self.next()
-            assert event is not None, f"the stream ended without {kind}"
-            if event.kind == kind:
-                return event
+        with trio.fail_after(PATIENCE):
+            while True:
+                event = await self.next()
+                assert event is not None, f"the stream ended without {kind}"
+                if event.kind == kind:
+                    return event
 
     async def rest(self) -> list[Event]:
         """Return all events until the end of the stream."""

@@ -57,7 +57,8 @@ async def spoken(site: Site, head: str) -> tuple[int, bytes]:
 async def test_nobody_writes_without_the_token_even_on_this_machine(path: str) -> None:
     async with served(quiet(succeeds)) as site:
         for headers in WRONG:
-            response = await site.client.post(path, headers={k: v.encode("latin-1") for k, v in headers.items()})
+            raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+            response = await site.client.post(path, headers=raw)
             assert problem(response) == (401, "unauthorized")
             assert response.headers["www-authenticate"] == "Bearer"
         assert (await site.json("/v1/ticks"))["ticks"] == []

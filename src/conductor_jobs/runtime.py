@@ -86,9 +86,10 @@ class Runtime:
 
             return await stack.enter_async_context(listening(url, self._config["local_api_token"]))
         except ModuleNotFoundError as error:
-            if (error.name or "").startswith("conductor_jobs"):
+            package = (error.name or "").partition(".")[0]
+            if package == "conductor_jobs":
                 raise
-            raise Unusable(f"the local API needs {error.name}: pip install 'conductor-jobs[web]'.") from None
+            raise Unusable(f"the local API needs {package}: pip install 'conductor-jobs[web]'.") from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error_text(error)
             raise Unusable(f"local API {url}: {reason}") from error

@@ -75,4 +75,6 @@ class Guard:
 
 
 def _unauthorized() -> Refused:
-    return Refused(401, "unauthorized", "the bearer token is missing, or is not this server's.")
+    return Refused(
+        401, "unauthorized", "the bearer token is missing, or is not this server's.", www_authenticate="Bearer"
+    )

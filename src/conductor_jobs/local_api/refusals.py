@@ -24,12 +24,13 @@ HEADERS: Final = {
 
 @final
 class Refused(Exception):
-    """A request that is not answered: the status, the code and the message that are said instead."""
+    """A request that is not answered: the status, the code and the message that are said instead, and headers."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.headers = headers
 
 
 def json_answer(answer: object, status: int = 200) -> Response:
@@ -41,6 +42,5 @@ def refusal(error: Refused) -> Response:
     """Return what is said of an error. It ends the connection, so that nobody is refused for long."""
     response = json_answer(Problem(error.code, str(error)), error.status)
     response.headers["connection"] = "close"
-    if error.status == 401:
-        response.headers["www-authenticate"] = "Bearer"
+    response.headers.update({name.replace("_", "-"): value for name, value in error.headers.items()})
     return response

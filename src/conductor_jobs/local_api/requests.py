@@ -14,7 +14,6 @@ T = TypeVar("T", int, float)
 
 LARGEST_BODY: Final = 1024
 BODY_TIMEOUT: Final = 10.0
-_MOST_DIGITS: Final = 9
 
 
 def number(request: Request, name: str, default: T, most: T, *, least: T, kind: Callable[[str], T]) -> T:
@@ -22,8 +21,9 @@ def number(request: Request, name: str, default: T, most: T, *, least: T, kind: 
     given = request.query_params.getlist(name)
     if not given:
         return default
-    pattern = r"[0-9]+" if kind is int else r"[0-9]+(?:\.[0-9]+)?"
-    if len(given) == 1 and len(given[0]) <= _MOST_DIGITS and re.fullmatch(pattern, given[0]):
+    # int() and float() take more than a URL is to have: signs, blanks, underscores, digits of all scripts, nan.
+    pattern = r"[0-9]{1,9}" if kind is int else r"[0-9]{1,9}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?"
+    if len(given) == 1 and re.fullmatch(pattern, given[0]):
         value = kind(given[0])
         if least <= value <= most:
             return value

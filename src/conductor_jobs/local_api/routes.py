@@ -73,7 +73,8 @@ class Routes:
             raise Refused(404, "not_found", "the local API has no such route, see /openapi.json.")
         handler = handlers.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
-            raise Refused(405, "method_not_allowed", f"this route has {' and '.join(handlers)}.")
+            allowed = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
+            raise Refused(405, "method_not_allowed", "this route has another method.", allow=", ".join(allowed))
         return await handler(request)
 
     async def _healthz(self, _: Request) -> Response:
