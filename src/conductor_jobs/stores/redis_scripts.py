@@ -181,8 +181,9 @@ local results = {{null = true}}
 for result in string.gmatch('{" ".join(get_args(ClaimResult))}', '%a+') do results['"' .. result .. '"'] = true end
 
 local function parts(microseconds)
-    local sign, millions, rest = string.match(microseconds, '^(-?)(%d-)(%d?%d?%d?%d?%d?%d)$')
-    return tonumber(sign .. '0' .. millions), tonumber(sign .. rest)
+    local sign, digits = string.match(microseconds, '(-?)(%d+)')
+    digits = string.rep('0', 7 - #digits) .. digits
+    return tonumber(sign .. string.sub(digits, 1, -7)), tonumber(sign .. string.sub(digits, -6))
 end
 
 local function difference(due, other)
