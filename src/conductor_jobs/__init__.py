@@ -47,10 +47,12 @@ above it:
     metric_tallies, metric_families, metrics
                             what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
+    http_serving/           what HTTP servers have in common; with an extra, but for the rule of an address
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
-    apps, runtime           finding and opening an APP; what a start starts, in order
     control_api/            a lease store served over HTTP, with an extra
+    local_api/              how a conductor stands, over HTTP: status, events, commands; with an extra
+    apps, runtime           finding and opening an APP; what a start starts, in order
     printing, terminal, verify_report, next_report, cli_settings, cli_verify, cli_next, cli_nodes, cli_control_api, cli
                             the command, and how it prints journals, verdicts, nodes and due instants
 
