@@ -41,8 +41,12 @@ above it:
                             the table of settings, what is read by it, the page that is made of it
     apps, runtime           finding and opening an APP; what a start starts, in order
     control_api/            a lease store served over HTTP, with an extra
-    printing, terminal, verify_report, next_report, cli_settings, cli_verify, cli_next, cli_nodes, cli_control_api, cli
-                            the command, and how it prints journals, verdicts, nodes and due instants
+    since, durations, run_history
+                            since when a journal is read; quantiles of many durations; what runs came to
+    printing, terminal, verify_report, next_report, log_lines, history_report
+                            how the command prints journals, verdicts, due instants and what runs came to
+    cli_settings, cli_journals, cli_verify, cli_next, cli_nodes, cli_logs, cli_history, cli_control_api, cli
+                            the command
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

@@ -14,6 +14,8 @@ import trio
 from ._version import __version__
 from .apps import App, BadApp, load_app, opened
 from .cli_control_api import control_api_command
+from .cli_history import history_command
+from .cli_logs import logs_command
 from .cli_next import next_command
 from .cli_nodes import nodes_command
 from .cli_settings import complete_files, settings_as_flags
@@ -22,9 +24,8 @@ from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
 from .errors import Unusable
 from .failures import sole_exception
-from .journal import JournalEntry
 from .lease import LeaseStore
-from .printing import JournalPrinter
+from .printing import JournalPrinter, printed, wants_colour
 from .registry import TimedJobs
 from .runtime import Runtime
 from .signals import EXIT_CANCELLED
@@ -59,10 +60,16 @@ def _command() -> None:
     """Run timed jobs on one leader at a time."""
 
 
-_command.add_command(nodes_command)
-_command.add_command(verify_command)
-_command.add_command(control_api_command)
-_command.add_command(next_command)
+_OTHERS = (
+    logs_command,
+    history_command,
+    nodes_command,
+    verify_command,
+    next_command,
+    control_api_command,
+)
+for _other in _OTHERS:
+    _command.add_command(_other)
 
 
 @_command.command("start")
@@ -137,7 +144,7 @@ def _help(context: click.Context) -> int:
     parent = context.parent
     assert parent is not None
     click.echo(_command.get_help(parent))
-    for command in (_start, _config, nodes_command, verify_command, next_command, control_api_command):
+    for command in (_start, _config, *_OTHERS):
         click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
     click.echo("\nVariables (a flag beats its variable):")
     for setting in SETTINGS:
@@ -188,14 +195,9 @@ def _printer() -> JournalPrinter | None:
     if sys.stdout is None:
         return None
     if sys.stdout.isatty():
-        coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        return JournalPrinter(sys.stdout.fileno(), lambda entry: _for_person(entry, coloured))
+        coloured = wants_colour(sys.stdout)
+        return JournalPrinter(sys.stdout.fileno(), lambda entry: printed(person_line(entry), coloured=coloured))
     return JournalPrinter(sys.stdout.fileno())
-
-
-def _for_person(entry: JournalEntry, coloured: bool) -> bytes:
-    line = person_line(entry)
-    return f"{line if coloured else click.unstyle(line)}\n".encode(errors="replace")
 
 
 def _words(value: object) -> str:
