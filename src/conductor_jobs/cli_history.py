@@ -15,7 +15,7 @@ from .cli_journals import SkippedLines, journal_arguments, places_of
 from .history_report import history_report, report_lines
 from .journal_folders import journal_files
 from .printing import printed, reader_may_leave, wants_colour
-from .run_history import History
+from .run_history import RunHistory
 
 # Seconds after which somebody at a terminal wonders whether anything happens.
 _PATIENCE = 1.0
@@ -32,7 +32,7 @@ def history_command(
     DIR is a folder with *.jsonl files, or one such file; without DIR it is the folder that `start` would write to.
     A duration is exact below 256 ms, and within 0.4 % above. Exit code 0; 2: bad input.
     """
-    history = History(journal_files(places_of(paths, flags)), since, runners)
+    history = RunHistory(journal_files(places_of(paths, flags)), since, runners)
     skipped = SkippedLines()
     with _Progress(history.size) as progress:
         history.read(skipped.add, progress.advance)

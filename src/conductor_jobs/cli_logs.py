@@ -23,14 +23,14 @@ Render = Callable[[NewLine], Iterator[bytes]]
 @click.command("logs")
 @journal_arguments
 @click.option("--failed", is_flag=True, help="only what failed, was lost, missed or cut short")
-@click.option("--follow", "-f", is_flag=True, help="go on with what is written from now on, until Ctrl-C")
+@click.option("--follow", "-f", "go_on", is_flag=True, help="go on with what is written from now on, until Ctrl-C")
 @click.option("--json", "as_json", is_flag=True, help="print the journal's lines as they are")
 def logs_command(
     paths: tuple[Path, ...],
     since: str,
     runners: frozenset[str],
     failed: bool,
-    follow: bool,
+    go_on: bool,
     as_json: bool,
     **flags: str | None,
 ) -> int:
@@ -41,7 +41,7 @@ def logs_command(
     ended by Ctrl-C.
     """
     places = places_of(paths, flags)
-    if not follow:
+    if not go_on:
         journal_files(places)
     skipped = SkippedLines()
     tails = JournalTails(places, skipped.add, since[:10])
@@ -49,16 +49,18 @@ def logs_command(
     render = _as_it_is if as_json else _for_person(PersonLines(lambda: tails.several_writers))
     try:
         with reader_may_leave():
-            _print(tails, selection, render)
-            if follow:
-                trio.run(_follow, tails, selection, render, places)
-        tails.finish()
+            if go_on:
+                trio.run(follow, tails, selection, render, places)
+            else:
+                _print(tails, selection, render)
+                tails.finish()
     finally:
         skipped.close()
     return 0
 
 
-async def _follow(tails: JournalTails, selection: Selection, render: Render, places: Sequence[Path]) -> None:
+async def follow(tails: JournalTails, selection: Selection, render: Render, places: Sequence[Path]) -> None:
+    """Print what is new, again and again, until nobody reads it any more. Cancelling ends it."""
     for place in places:
         if not place.exists():
             tell(f"conductor-jobs: waiting for {place}, which does not exist yet")
@@ -68,12 +70,12 @@ async def _follow(tails: JournalTails, selection: Selection, render: Render, pla
 
 
 def _print(tails: JournalTails, selection: Selection, render: Render) -> None:
-    out = sys.stdout.buffer
+    if sys.stdout is None:
+        return
     for line in tails.new_lines():
         if selection.takes(line.facts):
-            for text in render(line):
-                out.write(text)
-    out.flush()
+            sys.stdout.buffer.writelines(render(line))
+    sys.stdout.flush()
 
 
 def _as_it_is(line: NewLine) -> Iterator[bytes]:
@@ -81,7 +83,7 @@ def _as_it_is(line: NewLine) -> Iterator[bytes]:
 
 
 def _for_person(lines: PersonLines) -> Render:
-    coloured = wants_colour(sys.stdout)
+    coloured = sys.stdout is not None and wants_colour(sys.stdout)
 
     def render(line: NewLine) -> Iterator[bytes]:
         for text in lines.of(line):

@@ -7,7 +7,7 @@ from typing import Final, final
 import click
 import msgspec
 
-from .run_history import COLUMNS, Column, History, RunnerHistory
+from .run_history import COLUMNS, Column, RunHistory, RunnerHistory
 from .terminal import one_line
 
 _HEAD: Final = ("RUNNER", "RUNS", "FAILED", "CUT SHORT", "P50", "P95", "MAX", "LAST")
@@ -59,7 +59,7 @@ class HistoryReport(msgspec.Struct, frozen=True):
     runners: list[RunnerRow]
 
 
-def history_report(history: History, skipped_line_count: int) -> HistoryReport:
+def history_report(history: RunHistory, skipped_line_count: int) -> HistoryReport:
     """Return what was read, for a program."""
     rows = [_row(each, history.column_starts) for each in history.runners]
     return HistoryReport(history.begins, history.ends, history.line_count, skipped_line_count, rows)

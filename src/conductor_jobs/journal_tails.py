@@ -130,14 +130,14 @@ class JournalTails:
 
     def _grown_at(self, place: Path, known: Mapping[Path, JournalTail]) -> Iterator[JournalTail]:
         files = [file for file in files_at(place) if not "" < date_of(file) < self._since_date]
-        live = sorted({date_of(file) for file in files})[-_LIVE_DATES:]
+        oldest_live = min(sorted({date_of(file) for file in files})[-_LIVE_DATES:], default="")
         for file in files:
             if file in self._tails:
                 continue
             self.several_writers |= file.name != f"{date_of(file)}.jsonl"
             tail = self._tails[file] = known.get(file) or JournalTail(file, self._skip)
-            # Of what has been read once only the latest days' files are looked at again.
-            if file in known and date_of(file) not in live:
+            # Of days that are over, files that have been read once are not looked at again.
+            if file in known and "" < date_of(file) < oldest_live:
                 continue
             if (status := _status(file)) is not None and tail.has_grown(status):
                 yield tail

@@ -88,10 +88,12 @@ def reader_may_leave() -> Generator[None, None, None]:
 
 
 def reader_has_left() -> bool:
-    """Return whether standard output is a pipe that nobody reads any more."""
+    """Return whether standard output is a pipe that nobody reads any more, or is none at all."""
+    if sys.stdout is None:
+        return True
     try:
         watch = select.poll()
         watch.register(sys.stdout.fileno(), 0)
         return any(event & (select.POLLERR | select.POLLNVAL) for _, event in watch.poll(0))
-    except (AttributeError, OSError, ValueError):  # no such stream, or none with a descriptor
+    except (OSError, ValueError):  # a stream without a descriptor
         return False

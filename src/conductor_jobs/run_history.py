@@ -76,7 +76,7 @@ class RunnerHistory:
 
 
 @final
-class History:
+class RunHistory:
     """The runs in several journal files from `since` on, of these runners or of all."""
 
     def __init__(self, files: Sequence[Path], since: str, runners: frozenset[str]) -> None:
