@@ -18,7 +18,7 @@ from .printing import printed, reader_may_leave, wants_colour
 from .run_history import RunHistory
 
 # Seconds after which somebody at a terminal wonders whether anything happens.
-_PATIENCE = 1.0
+PATIENCE = 1.0
 
 
 @click.command("history")
@@ -70,7 +70,7 @@ class _Progress:
         self._done += count
         if self._update is not None:
             self._update(count)
-        elif time.monotonic() - self._begun > _PATIENCE and sys.stderr is not None and sys.stderr.isatty():
+        elif time.monotonic() - self._begun > PATIENCE and sys.stderr is not None and sys.stderr.isatty():
             bar = self._shown.enter_context(click.progressbar(length=self._size, label="reading", file=sys.stderr))
             self._update = bar.update
             bar.update(self._done)

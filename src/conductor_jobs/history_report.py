@@ -116,7 +116,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _sparkline(slots: Sequence[Slot]) -> str:
     highest = max((slot.mean_ms for slot in slots if slot.mean_ms is not None), default=0)
-    return "".join(_bar(slot, highest) for slot in slots)
+    return "".join(_bar(slot, highest) for slot in slots).rstrip()
 
 
 def _bar(slot: Slot, highest: int) -> str:

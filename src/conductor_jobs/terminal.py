@@ -59,4 +59,6 @@ def _shown(value: object) -> str:
 
 def one_line(text: str) -> str:
     """Return the text with escapes for what is not printable: a runner's must not move the cursor or colour more."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
