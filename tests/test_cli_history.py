@@ -64,12 +64,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 def test_a_person_gets_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, folder)
     assert (code, err) == (0, "")
-    head = (
-        "RUNNER    RUNS  FAILED  CUT SHORT     P50      P95      MAX  LAST                    MEAN DURATION, EACH 1 h"
-    )
+    head = "RUNNER    RUNS  FAILED  CUT SHORT     P50      P95      MAX  LAST                    "
     assert out.splitlines() == [
         "2026-04-01 00:00:00 to 2026-04-01 23:59:59, 27 lines",
-        head,
+        f"{head}MEAN DURATION, EACH 1 h",
         "mail        24       1          0  110 ms   220 ms   230 ms  2026-04-01 23:00:00 ok  ▁▁▁▂▂▃▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███",
         "report\\n     2       0          1     4 s  1.5 min  1.5 min  2026-04-01 12:00:00 ok              █",
     ]
