@@ -38,10 +38,12 @@ class CountedStore:
         self.calls += 1
         return await self._store.release(lease_name, holder)
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         """See `NodeRegistry.heartbeat`."""
         self.calls += 1
-        await self._store.heartbeat(lease_name, node, incarnation, state)
+        await self._store.heartbeat(lease_name, node, incarnation, state, fingerprint)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""

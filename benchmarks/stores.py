@@ -96,7 +96,7 @@ async def _calls(url: str, calls: int) -> list[list[Cell]]:
         registry: LeaseStore = store
         if keeps_nodes(registry):
             node = Node("one", "benchmark")
-            measured["heartbeat"] = lambda: registry.heartbeat(lease, node, "1", "leader")
+            measured["heartbeat"] = lambda: registry.heartbeat(lease, node, "1", "leader", "f")
         rows = [[name, *await _measured(call, calls)] for name, call in measured.items()]
         await store.release(lease, holder)
     return rows

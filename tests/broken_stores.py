@@ -50,8 +50,10 @@ class Client:
     async def wait_begun(self, lease_name: str, term: int) -> None:
         await self.store.wait_begun(lease_name, term)
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        await self.store.heartbeat(lease_name, node, incarnation, state)
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        await self.store.heartbeat(lease_name, node, incarnation, state, fingerprint)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         answer: Sequence[NodeSeen] = await self.store.nodes(lease_name)
@@ -220,14 +222,19 @@ class ThatTakesAReleaseForABeginning(Client):
 
 
 class ThatForgetsVersions(Client):
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        await super().heartbeat(lease_name, Node(node.node_id, node.host, node.role, node.priority), incarnation, state)
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        without = Node(node.node_id, node.host, node.role, node.priority)
+        await super().heartbeat(lease_name, without, incarnation, state, fingerprint)
 
 
 class ThatKeepsTheFirstHeartbeat(Client):
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         if node.node_id not in [seen.node.node_id for seen in await self.nodes(lease_name)]:
-            await super().heartbeat(lease_name, node, incarnation, state)
+            await super().heartbeat(lease_name, node, incarnation, state, fingerprint)
 
 
 class ThatKnowsOnlyTheLastHeartbeat(Client):
@@ -237,9 +244,11 @@ class ThatKnowsOnlyTheLastHeartbeat(Client):
 
 
 class ThatTakesAllLivesForOne(Client):
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         before = {seen.node.node_id: seen for seen in await self.nodes(lease_name)}.get(node.node_id)
-        await super().heartbeat(lease_name, node, incarnation, state)
+        await super().heartbeat(lease_name, node, incarnation, state, fingerprint)
         if before is not None:
             key = lease_name, node.node_id
             seen = self.store._nodes[key]
@@ -258,8 +267,10 @@ class WithNodesInTheOrderOfADictionary(Client):
 
 
 class WhoseHeartbeatsRenew(Client):
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        await super().heartbeat(lease_name, node, incarnation, state)
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        await super().heartbeat(lease_name, node, incarnation, state, fingerprint)
         cell = self.store._cell(lease_name)
         if state == "leader" and cell.value is not None:
             cell.value = msgspec.structs.replace(cell.value, holder=Holder(node.node_id, incarnation))

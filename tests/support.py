@@ -92,9 +92,11 @@ class WatchingNodeStore(NodeStore):
     async def wait_begun(self, lease_name: str, term: int) -> None:
         await self._store.wait_begun(lease_name, term)
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         await self._before(f"heartbeat {state}")
-        await self._store.heartbeat(lease_name, node, incarnation, state)
+        await self._store.heartbeat(lease_name, node, incarnation, state, fingerprint)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         return await self._store.nodes(lease_name)

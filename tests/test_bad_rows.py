@@ -220,7 +220,7 @@ def test_a_database_of_ours_that_is_damaged_anywhere_serves_one_node_or_none(dam
 
 
 @fewer(by=20)
-@given(st.sampled_from([-(2**31), -1, 0, 2, 3, 2**31 - 1]))
+@given(st.sampled_from([-(2**31), -1, 0, 1, 3, 2**31 - 1]))
 def test_a_schema_of_another_version_is_refused_naming_both(version: int) -> None:
     with database_of(version=version) as path:
         before = path.read_bytes()

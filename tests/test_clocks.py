@@ -13,7 +13,7 @@ from conductor_jobs import clocks
 from conductor_jobs.clocks import Clocks, Instant, boot_clock_domain, boot_time
 from conductor_jobs.errors import LeaseLost
 from conductor_jobs.lease import Holder
-from conductor_jobs.stores import sqlite as sqlite_store
+from conductor_jobs.stores import sqlite_leases
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.term import Term
 
@@ -137,10 +137,10 @@ async def test_a_lease_of_another_boot_gets_its_whole_ttl_again_and_is_not_taken
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: float
 ) -> None:
     boot_clock = Suspendable(50_000.0)
-    monkeypatch.setattr(sqlite_store, "boot_time", boot_clock)
+    monkeypatch.setattr(sqlite_leases, "boot_time", boot_clock)
     store = SQLiteLeaseStore(tmp_path / "lease.db")
     await store.acquire("jobs", ALPHA, 30.0)
-    monkeypatch.setattr(sqlite_store, "boot_clock_domain", lambda: "the next boot")
+    monkeypatch.setattr(sqlite_leases, "boot_clock_domain", lambda: "the next boot")
     told = []
     for passed in (0.0, 29.5, 30.0):
         boot_clock.now = restart + passed
@@ -153,7 +153,7 @@ async def test_a_lease_released_in_another_boot_stays_free(tmp_path: Path, monke
     store = SQLiteLeaseStore(tmp_path / "lease.db")
     await store.acquire("jobs", ALPHA, 30.0)
     await store.release("jobs", ALPHA)
-    monkeypatch.setattr(sqlite_store, "boot_clock_domain", lambda: "the next boot")
+    monkeypatch.setattr(sqlite_leases, "boot_clock_domain", lambda: "the next boot")
     assert not (await store.acquire("jobs", ALPHA, 30.0)).is_leader
     grant = await store.acquire("jobs", BETA, 30.0)
     assert (grant.is_leader, grant.term) == (True, 2)
@@ -164,7 +164,7 @@ async def test_a_holder_that_comes_into_another_time_namespace_keeps_its_term(
 ) -> None:
     store = SQLiteLeaseStore(tmp_path / "lease.db")
     await store.acquire("jobs", ALPHA, 30.0)
-    monkeypatch.setattr(sqlite_store, "boot_clock_domain", lambda: "another namespace")
+    monkeypatch.setattr(sqlite_leases, "boot_clock_domain", lambda: "another namespace")
     grant = await store.acquire("jobs", ALPHA, 30.0, term=1)
     assert (grant.is_leader, grant.term) == (True, 1)
     assert await store.release("jobs", ALPHA) is True

@@ -183,8 +183,10 @@ async def test_the_client_passes_on_all_that_a_store_says(
     assert await store.release("jobs", ALPHA) is True
     assert not (await store.acquire("jobs", ALPHA, 30.0)).is_leader
     node = Node("alpha", "mini", "standby", 7, "1.2")
-    await store.heartbeat("jobs", node, "1", "stopped")
-    assert await store.nodes("jobs") == [NodeSeen(node, "1", "stopped", 1000.0, 1000.0)] == await memory.nodes("jobs")
+    await store.heartbeat("jobs", node, "1", "stopped", "f")
+    assert (
+        await store.nodes("jobs") == [NodeSeen(node, "1", "stopped", 1000.0, 1000.0, "f")] == await memory.nodes("jobs")
+    )
     assert await store.nodes("others") == []
 
 
@@ -570,7 +572,7 @@ async def test_a_client_that_goes_away_takes_its_call_with_it(watches: trio.Nurs
 async def test_a_store_without_nodes_says_so(memory: MemoryLeaseStore, watches: trio.Nursery) -> None:
     site = Site(Polled(memory), watches)
     with pytest.raises(ControlAPIError, match="remembers no nodes"):
-        await site.store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        await site.store.heartbeat("jobs", Node("alpha"), "1", "leader", "f")
     with pytest.raises(ControlAPIError, match="remembers no nodes"):
         await site.store.nodes("jobs")
 

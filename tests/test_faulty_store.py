@@ -1,6 +1,7 @@
 """`FaultyLeaseStore`: each fault does what it says, to the caller and to the store."""
 
 import math
+from datetime import UTC, datetime
 
 import pytest
 import trio
@@ -8,6 +9,7 @@ from trio.testing import MockClock
 
 from conductor_jobs import Holder, LeaseGrant
 from conductor_jobs.lease import keeps_nodes, watches_releases
+from conductor_jobs.runner_records import Claim, keeps_claims, keeps_cursors, keeps_pauses
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import HANG, LOST_ANSWER, FaultyLeaseStore, StoreFault
 
@@ -131,11 +133,41 @@ async def test_a_clock_that_runs_wrong_moves_the_expiry_and_not_what_is_told(
 
 def test_it_can_do_what_its_store_can_do() -> None:
     whole, poor = FaultyLeaseStore(MemoryLeaseStore()), FaultyLeaseStore(NodeStore(MemoryLeaseStore()))
-    assert (watches_releases(whole), keeps_nodes(whole)) == (True, True)
-    assert (watches_releases(poor), keeps_nodes(poor)) == (False, False)
+    for can in (watches_releases, keeps_nodes, keeps_claims, keeps_pauses, keeps_cursors):
+        assert can(whole)
+        assert not can(poor)
     mute = FaultyLeaseStore(MemoryLeaseStore(), watching=False)
     assert not any(hasattr(mute, name) for name in ("wait_released", "wait_begun"))
     assert keeps_nodes(mute)
+    assert keeps_claims(mute)
+
+
+async def test_it_passes_on_what_is_kept_of_runners(autojump_clock: MockClock) -> None:
+    store = FaultyLeaseStore(MemoryLeaseStore())
+    await store.acquire("lease", A, 30.0)
+    claim = Claim("report", datetime(2026, 1, 1, tzinfo=UTC), 1)
+    assert await store.claim("lease", [claim]) == [claim] == await store.claims("lease")
+    await store.set_paused("lease", "report", True)
+    assert await store.paused("lease") == {"report"}
+    await store.save_cursor("lease", "report", 1, "message:7")
+    assert await store.load_cursor("lease", "report") == "message:7"
+    asked = ["claim", "claims", "set_paused", "paused", "save_cursor", "load_cursor"]
+    assert [call for _, call in store.calls] == ["campaign", *asked]
+
+
+@pytest.mark.parametrize("fault", [HANG, LOST_ANSWER], ids=["hangs", "answer lost"])
+async def test_a_claim_that_hangs_is_not_kept_and_one_whose_answer_is_lost_is(
+    fault: StoreFault, autojump_clock: MockClock
+) -> None:
+    inner = MemoryLeaseStore()
+    store = FaultyLeaseStore(inner)
+    await store.acquire("lease", A, 30.0)
+    claim = Claim("report", datetime(2026, 1, 1, tzinfo=UTC), 1)
+    store.fault = lambda call: fault if call == "claim" else None
+    with trio.move_on_after(5.0) as given_up:
+        await store.claim("lease", [claim])
+    assert given_up.cancelled_caught
+    assert await inner.claims("lease") == ([] if fault is HANG else [claim])
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.inf, math.nan])

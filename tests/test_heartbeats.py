@@ -23,10 +23,12 @@ class Registry:
     def __init__(self) -> None:
         self.delay = 0.0
         self.error: Exception | None = None
-        self.calls: list[tuple[float, str, Node, str, NodeState]] = []
+        self.calls: list[tuple[float, str, Node, str, NodeState, str]] = []
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
-        self.calls.append((trio.current_time(), lease_name, node, incarnation, state))
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        self.calls.append((trio.current_time(), lease_name, node, incarnation, state, fingerprint))
         await trio.sleep(self.delay)
         if self.error is not None:
             raise self.error
@@ -60,7 +62,7 @@ def journal() -> ListJournal:
 def heartbeats(registry: Registry, journal: ListJournal) -> Heartbeats:
     recorder = Recorder(lambda: 1000.0)
     recorder.attach([journal])
-    return Heartbeats(registry, "jobs", NODE, "f00", TIMING, recorder)
+    return Heartbeats(registry, "jobs", NODE, "f00", TIMING, recorder, lambda: f"at {trio.current_time():g}")
 
 
 async def test_the_first_sign_of_life_is_sent_at_once_and_then_one_every_interval(
@@ -69,9 +71,9 @@ async def test_the_first_sign_of_life_is_sent_at_once_and_then_one_every_interva
     with trio.move_on_after(25):
         await heartbeats.run(lambda: "leader" if trio.current_time() > 5 else "standby")
     assert registry.calls == [
-        (0.0, "jobs", NODE, "f00", "standby"),
-        (10.0, "jobs", NODE, "f00", "leader"),
-        (20.0, "jobs", NODE, "f00", "leader"),
+        (0.0, "jobs", NODE, "f00", "standby", "at 0"),
+        (10.0, "jobs", NODE, "f00", "leader", "at 10"),
+        (20.0, "jobs", NODE, "f00", "leader", "at 20"),
     ]
 
 
@@ -120,6 +122,6 @@ async def test_a_cancellation_ends_it_and_is_no_failure(
 
 async def test_what_is_sent_is_what_the_store_tells_of_the_node(autojump_clock: MockClock) -> None:
     store = MemoryLeaseStore(wall_clock=lambda: 1234.5)
-    await Heartbeats(store, "jobs", NODE, "f00", TIMING, Recorder(lambda: 0.0)).send("standby")
-    (seen,) = await store.nodes("jobs")
-    assert (seen.node, seen.incarnation, seen.state, seen.last_seen_at) == (NODE, "f00", "standby", 1234.5)
+    recorder = Recorder(lambda: 0.0)
+    await Heartbeats(store, "jobs", NODE, "f00", TIMING, recorder, lambda: "abc").send("standby")
+    assert await store.nodes("jobs") == [NodeSeen(NODE, "f00", "standby", 1234.5, 1234.5, "abc")]

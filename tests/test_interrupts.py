@@ -40,9 +40,11 @@ def test_an_interrupt_in_a_task_of_the_engine_lets_it_go_on_and_cancels_the_work
     interrupt = Interrupter(task_name, 12)
 
     class Store(WatchingNodeStore):
-        async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+        async def heartbeat(
+            self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+        ) -> None:
             interrupt()
-            await super().heartbeat(lease_name, node, incarnation, state)
+            await super().heartbeat(lease_name, node, incarnation, state, fingerprint)
 
     def boot_clock() -> float:
         interrupt()

@@ -8,12 +8,12 @@ import conductor_jobs
 
 PACKAGE = Path(conductor_jobs.__file__).parent
 EXPORTS = """
-Conductor ConductorStatus ConductorStopped Holder JournalEntry LeaseGrant LeaseLost LeaseStore LeaseTiming Node
-RunnerResult StaleTerm Term TickContext TickDecision TickResult TickTrigger TimedJobs TimedJobsConfig read_journal
-run_in_thread
+Conductor ConductorStatus ConductorStopped Cron Every Holder JournalEntry LeaseGrant LeaseLost LeaseStore LeaseTiming
+Node Retry RunnerResult StaleTerm Term TickContext TickDecision TickResult TickTrigger TimedJobs TimedJobsConfig
+read_journal run_in_thread
 """
 COMMAND = ("rules", "config", "runtime", "cli_nodes", "cli_control_api", "cli")
-STORES_MAY_IMPORT = {"clocks", "errors", "failures", "lease", "records", "seconds"}
+STORES_MAY_IMPORT = {"clocks", "errors", "failures", "lease", "records", "runner_records", "seconds"}
 
 
 def imports(module: Path) -> set[str]:

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from conductor_jobs import __version__
 from conductor_jobs.lease import Holder, LeaseGrant, LeaseStore, Node, NodeRegistry, ReleaseWatcher
+from conductor_jobs.runner_records import ClaimStore, CursorStore, PauseStore
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 
@@ -206,15 +207,15 @@ async def test_nodes_are_remembered_by_their_last_heartbeat_in_order_of_their_id
     assert list(await store.nodes("jobs")) == []
     first = Node("zeta", "host-z", "standby", 7, "1.0")
     other = Node("alpha", "host-a")
-    await store.heartbeat("jobs", first, "1", "standby")
-    await store.heartbeat("jobs", other, "1", "leader")
-    await store.heartbeat("reports", Node("other", "elsewhere"), "1", "leader")
+    await store.heartbeat("jobs", first, "1", "standby", "aa")
+    await store.heartbeat("jobs", other, "1", "leader", "bb")
+    await store.heartbeat("reports", Node("other", "elsewhere"), "1", "leader", "bb")
     moved = Node("zeta", "host-z2", "primary", 9, "2.0")
-    await store.heartbeat("jobs", moved, "2", "stopped")
+    await store.heartbeat("jobs", moved, "2", "stopped", "cc")
     seen = await store.nodes("jobs")
-    assert [(each.node, each.incarnation, each.state) for each in seen] == [
-        (other, "1", "leader"),
-        (moved, "2", "stopped"),
+    assert [(each.node, each.incarnation, each.state, each.fingerprint) for each in seen] == [
+        (other, "1", "leader", "bb"),
+        (moved, "2", "stopped", "cc"),
     ]
     assert seen[0].last_seen_at <= seen[1].last_seen_at
 
@@ -222,6 +223,9 @@ async def test_nodes_are_remembered_by_their_last_heartbeat_in_order_of_their_id
 def test_the_stores_offer_the_protocols_that_they_can_keep(store: Store) -> None:
     assert isinstance(store, LeaseStore)
     assert isinstance(store, NodeRegistry)
+    assert isinstance(store, ClaimStore)
+    assert isinstance(store, PauseStore)
+    assert isinstance(store, CursorStore)
     assert isinstance(store, ReleaseWatcher) == isinstance(store, MemoryLeaseStore)
 
 

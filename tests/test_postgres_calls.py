@@ -167,7 +167,7 @@ async def test_heartbeats_that_hang_do_not_starve_a_renewal(
     with psycopg.connect(postgres_url) as other:
         other.execute("LOCK TABLE conductor_jobs.node")
         for _ in range(postgres._THREADS + 1):
-            nursery.start_soon(store.heartbeat, "jobs", Node("alpha"), "1", "leader")
+            nursery.start_soon(store.heartbeat, "jobs", Node("alpha"), "1", "leader", "")
         await until(lambda: store._node_threads.limiter().available_tokens == 0)
         with trio.fail_after(PATIENCE):
             assert (await store.acquire("jobs", ALPHA, 30.0, term=1)).is_leader
@@ -260,7 +260,7 @@ async def test_one_connection_serves_all_calls_that_follow_each_other(
 ) -> None:
     for _ in range(3):
         await store.acquire("jobs", ALPHA, 30.0)
-        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
         await store.nodes("jobs")
     await store.release("jobs", ALPHA)
     assert sessions(postgres_url) == 1

@@ -267,12 +267,12 @@ async def test_on_a_schema_of_somebody_elses_run_ends_at_once_and_touches_nothin
 
 async def test_a_schema_that_a_newer_version_makes_in_a_term_is_said_to_be_newer(url: str, tmp_path: Path) -> None:
     async with on(url, tmp_path, *NODES) as nodes:
-        newer = "ALTER FUNCTION conductor_jobs.acquire RENAME TO acquire_by_newer_rules"
-        execute(url, newer, "UPDATE conductor_jobs.schema_version SET version = 2")
+        newer = "ALTER FUNCTION conductor_jobs.acquire_v2 RENAME TO acquire_by_newer_rules"
+        execute(url, newer, "UPDATE conductor_jobs.schema_version SET version = 3")
         await nodes[0].until(lambda node: not node.leads)
         await degraded(nodes)
-        older = "ALTER FUNCTION conductor_jobs.acquire_by_newer_rules RENAME TO acquire"
-        execute(url, older, "UPDATE conductor_jobs.schema_version SET version = 1")
+        older = "ALTER FUNCTION conductor_jobs.acquire_by_newer_rules RENAME TO acquire_v2"
+        execute(url, older, "UPDATE conductor_jobs.schema_version SET version = 2")
         assert (await recovered(nodes)).term == 2
-    words = "Unusable: the schema conductor_jobs of the database has version 2, and this conductor-jobs knows 1"
+    words = "Unusable: the schema conductor_jobs of the database has version 3, and this conductor-jobs knows 2"
     assert any(words in problem for problem in nodes[0].problems())

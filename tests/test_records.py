@@ -5,7 +5,7 @@ import random
 import pytest
 
 from conductor_jobs.lease import Holder, LeaseGrant
-from conductor_jobs.records import LeaseRecord, answer, campaign, release, renew, restamped
+from conductor_jobs.records import LeaseRecord, answer, campaign, is_present, release, renew, restamped, stale_text
 
 ALPHA = Holder("alpha", "1")
 ALPHA_AGAIN = Holder("alpha", "2")
@@ -130,3 +130,22 @@ def test_in_any_order_of_calls_terms_rise_strictly_and_only_one_term_is_ever_ren
         assert all(term == terms[-1] for _, term in renewable)
     assert terms == list(range(1, len(terms) + 1))
     assert len(terms) > 10
+
+
+@pytest.mark.parametrize(
+    ("record", "term", "state"),
+    [
+        pytest.param(HELD, 7, None, id="the present term, expired or not"),
+        pytest.param(HELD, 6, "its term is 7", id="an older term"),
+        pytest.param(HELD, 8, "its term is 7", id="a later term"),
+        pytest.param(FREED, 7, "that term has been released", id="released"),
+        pytest.param(FREED, 6, "its term is 7", id="an older term, released since"),
+        pytest.param(None, 0, "nobody has held it yet", id="never held"),
+    ],
+)
+def test_a_fenced_write_is_kept_under_the_present_term_alone(
+    record: LeaseRecord | None, term: int, state: str | None
+) -> None:
+    assert is_present(record, term) is (state is None)
+    if state is not None:
+        assert stale_text(record, "jobs", term) == f"a write under term {term} of lease 'jobs' was refused: {state}"

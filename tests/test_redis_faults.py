@@ -232,25 +232,25 @@ async def test_a_refused_login_is_a_degraded_standby_until_it_is_taken(server: R
 async def test_on_a_lease_of_somebody_elses_run_ends_at_once_and_touches_nothing(
     server: RedisServer, tmp_path: Path, field: str
 ) -> None:
-    server.ask("HSET", LEASE, field, "2")
+    server.ask("HSET", LEASE, field, "3")
     async with RedisLeaseStore(server.url) as store:
         conductor = Conductor(TimedJobs(), store=store, log_dir=tmp_path / "logs")
         with pytest.raises(Unusable, match="has a lease 'conductor' that cannot be used: it"):
             await conductor.run()
-    assert server.ask("HGETALL", LEASE) == b"*2\r\n$%d\r\n%s\r\n$1\r\n2\r\n" % (len(field), field.encode())
+    assert server.ask("HGETALL", LEASE) == b"*2\r\n$%d\r\n%s\r\n$1\r\n3\r\n" % (len(field), field.encode())
 
 
 async def test_a_lease_that_is_altered_in_a_term_is_said_to_be_and_goes_on_when_it_is_mended(
     server: RedisServer, tmp_path: Path
 ) -> None:
     async with on(server, tmp_path, *NODES) as nodes:
-        server.ask("HSET", LEASE, "schema", "2")
+        server.ask("HSET", LEASE, "schema", "3")
         await nodes[0].until(lambda node: not node.leads)
         await degraded(nodes)
-        server.ask("HSET", LEASE, "schema", "1")
+        server.ask("HSET", LEASE, "schema", "2")
         assert (await recovered(nodes)).term == 2
     words = (
-        "/0 has a lease 'conductor' that cannot be used: it has schema version '2', and this conductor-jobs knows 1."
+        "/0 has a lease 'conductor' that cannot be used: it has schema version '3', and this conductor-jobs knows 2."
     )
     assert all(problem.startswith("Unusable: redis://") and words in problem for problem in nodes[0].problems())
 

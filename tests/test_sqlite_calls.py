@@ -11,7 +11,7 @@ import trio
 
 from conductor_jobs.clocks import boot_time
 from conductor_jobs.lease import Holder, Node
-from conductor_jobs.stores import sqlite as sqlite_store
+from conductor_jobs.stores import sqlite_leases
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.stores.sqlite_file import transaction
 
@@ -50,7 +50,7 @@ async def test_the_clock_is_read_under_the_write_lock(path: Path, monkeypatch: p
     locked: list[bool] = []
     store = SQLiteLeaseStore(path)
     await store.acquire("jobs", ALPHA, 30.0)
-    monkeypatch.setattr(sqlite_store, "boot_time", boot_time_noting_the_lock)
+    monkeypatch.setattr(sqlite_leases, "boot_time", boot_time_noting_the_lock)
     match call:
         case "campaign":
             await store.acquire("jobs", BETA, 30.0)
@@ -80,7 +80,7 @@ async def test_a_campaign_that_was_given_up_and_gets_the_file_late_takes_nothing
         assert patience.cancelled_caught
         disk_is_back.set()
         with trio.fail_after(5):
-            while store._lease_limiter.get().borrowed_tokens:
+            while store._lease_threads.limiter().borrowed_tokens:
                 await trio.sleep(0.001)
     grant = await store.acquire("jobs", BETA, 30.0)
     assert (grant.is_leader, grant.holder_id, grant.term) == (False, "alpha", 1)
@@ -113,7 +113,7 @@ async def test_heartbeats_that_hang_do_not_starve_a_renewal(
     await store.acquire("jobs", ALPHA, 30.0)
     monkeypatch.setattr(SQLiteLeaseStore, "_heartbeat", lambda *_: done.wait(30))
     for _ in range(10):
-        nursery.start_soon(store.heartbeat, "jobs", Node("alpha", "host-a"), "1", "leader")
+        nursery.start_soon(store.heartbeat, "jobs", Node("alpha", "host-a"), "1", "leader", "")
     await trio.testing.wait_all_tasks_blocked()
     try:
         with trio.fail_after(5):

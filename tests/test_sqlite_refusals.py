@@ -160,7 +160,7 @@ def test_a_file_that_is_not_there_has_no_stamp(tmp_path: Path) -> None:
 
 async def test_heartbeats_of_other_nodes_change_nothing_but_the_cost(path: Path, opened: list[object]) -> None:
     store = await refused_twice(path)
-    await SQLiteLeaseStore(path).heartbeat("jobs", Node("gamma"), "1", "standby")
+    await SQLiteLeaseStore(path).heartbeat("jobs", Node("gamma"), "1", "standby", "")
     opened.clear()
     assert not (await store.acquire("jobs", BETA, 30.0)).is_leader
     assert len(opened) == 1

@@ -186,7 +186,7 @@ async def test_every_term_has_one_etcd_lease_and_a_release_revokes_it(etcd_serve
         ("leader-7", "malformed"),
         ("{}", "missing required field `node_id`"),
         ('{"node_id":"a","incarnation":"1","term":0,"ttl":2.0,"granted":2,"released":false}', "int.*>= 1.*term"),
-        ('{"format":2,"holder":"a"}', "Invalid enum value 2.*format"),
+        ('{"format":1,"holder":"a"}', "Invalid enum value 1.*format"),
         ('{"node_id":"a","incarnation":"1","term":"7","ttl":2.0,"granted":2,"released":false}', "Expected `int`"),
         ("\udcff".encode(errors="surrogateescape").decode("latin-1"), "malformed"),
     ],
@@ -216,7 +216,7 @@ async def test_one_prefix_knows_nothing_of_another(etcd_url: str) -> None:
     async with EtcdLeaseStore(etcd_url) as store, EtcdLeaseStore(f"{etcd_url}/b") as other:
         assert (await store.acquire("jobs", ALPHA, TTL)).is_leader
         assert (await other.acquire("jobs", BETA, TTL)).is_leader
-        await other.heartbeat("jobs", Node("beta"), "1", "leader")
+        await other.heartbeat("jobs", Node("beta"), "1", "leader", "fingerprint")
         assert list(await store.nodes("jobs")) == []
 
 
@@ -231,11 +231,11 @@ async def test_when_a_node_was_first_seen_is_read_once_and_then_remembered(
         return await read(gateway, key, end)
 
     async with EtcdLeaseStore(etcd_url) as store, EtcdLeaseStore(etcd_url) as other:
-        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader", "fingerprint")
         (first,) = await store.nodes("jobs")
         monkeypatch.setattr(EtcdGateway, "read", note)
         for each in (store, other, other, store):
-            await each.heartbeat("jobs", Node("alpha"), "1", "leader")
+            await each.heartbeat("jobs", Node("alpha"), "1", "leader", "fingerprint")
         assert len(reads) == 1
         (last,) = await store.nodes("jobs")
         assert first.first_seen_at == first.last_seen_at == last.first_seen_at < last.last_seen_at
@@ -243,11 +243,11 @@ async def test_when_a_node_was_first_seen_is_read_once_and_then_remembered(
 
 async def test_a_node_whose_key_was_altered_is_refused_until_its_next_heartbeat(etcd_server: EtcdServer) -> None:
     url = unused_prefix(etcd_server.url)
-    etcd_server.ask("kv/put", {"key": f"{url.rpartition('/')[2]}/nodes/jobs/alpha", "value": '{"format": 2}'})
+    etcd_server.ask("kv/put", {"key": f"{url.rpartition('/')[2]}/nodes/jobs/alpha", "value": '{"format": 1}'})
     async with EtcdLeaseStore(url) as store:
         with pytest.raises(Unusable, match="alpha' holds what this conductor-jobs would not write"):
             await store.nodes("jobs")
-        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader", "fingerprint")
         (seen,) = await store.nodes("jobs")
         assert seen.first_seen_at == seen.last_seen_at
 
@@ -256,7 +256,7 @@ async def test_leases_whose_names_begin_alike_have_nodes_of_their_own(etcd_url: 
     names = ["jobs", "jobs-2", "jobs/3", "jobs0", "job"]
     async with EtcdLeaseStore(etcd_url) as store:
         for name in names:
-            await store.heartbeat(name, Node(f"of {name}"), "1", "leader")
+            await store.heartbeat(name, Node(f"of {name}"), "1", "leader", "fingerprint")
         for name in names:
             assert [seen.node.node_id for seen in await store.nodes(name)] == [f"of {name}"]
 

@@ -78,11 +78,11 @@ async def test_of_16_that_make_the_schema_at_once_one_leads_in_term_1(postgres_u
     [
         ("CREATE TABLE conductor_jobs.lease (name text)", "belongs to another application"),
         ("CREATE VIEW conductor_jobs.jobs AS SELECT 1", "belongs to another application"),
-        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 2 AS version", "has version 2, and .* by a newer one"),
-        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 0 AS version", "has version 0, and .* by another one"),
+        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 3 AS version", "has version 3, and .* by a newer one"),
+        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 1 AS version", "has version 1, and .* by another one"),
         ("CREATE TABLE conductor_jobs.schema_version (version integer)", "has version None"),
-        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 1 AS number", "cannot be used: .*version"),
-        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 1 AS version", "cannot be used: .*acquire"),
+        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 2 AS number", "cannot be used: .*version"),
+        ("CREATE TABLE conductor_jobs.schema_version AS SELECT 2 AS version", "cannot be used: .*acquire"),
     ],
 )
 async def test_a_schema_that_is_not_ours_is_named_and_not_touched(
@@ -126,7 +126,7 @@ async def test_a_schema_that_was_dropped_is_made_again(postgres_url: str, store:
     assert (grant.is_leader, grant.holder_id, grant.term) == (False, None, 0)
     execute(postgres_url, "DROP SCHEMA conductor_jobs CASCADE")
     with trio.fail_after(10):
-        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
     execute(postgres_url, "DROP SCHEMA conductor_jobs CASCADE")
     with trio.move_on_after(0.3):
         await store.wait_released("jobs", 0)
@@ -272,12 +272,12 @@ async def test_another_isolation_than_read_committed_is_refused_with_the_reason(
 
 async def test_nodes_are_seen_by_the_servers_clock(postgres_url: str, store: PostgresLeaseStore) -> None:
     node = Node("alpha", "höst", "standby", -(2**63), "1.0\n")
-    await store.heartbeat("jobs", node, "1", "standby")
-    await store.heartbeat("jobs", node, "2", "leader")
+    await store.heartbeat("jobs", node, "1", "standby", "")
+    await store.heartbeat("jobs", node, "2", "leader", "")
     times = "first_seen_at = to_timestamp(1000), last_seen_at = to_timestamp(1234.5)"
     execute(postgres_url, f"UPDATE conductor_jobs.node SET {times}")
-    assert await store.nodes("jobs") == [NodeSeen(node, "2", "leader", 1000.0, 1234.5)]
-    await store.heartbeat("jobs", node, "2", "leader")
+    assert await store.nodes("jobs") == [NodeSeen(node, "2", "leader", 1000.0, 1234.5, "")]
+    await store.heartbeat("jobs", node, "2", "leader", "")
     (seen,) = await store.nodes("jobs")
     assert (seen.first_seen_at, seen.last_seen_at > 1234.5) == (1000.0, True)
 
@@ -285,18 +285,18 @@ async def test_nodes_are_seen_by_the_servers_clock(postgres_url: str, store: Pos
 async def test_nodes_without_a_column_of_ours_are_refused_and_cost_no_lease(
     postgres_url: str, store: PostgresLeaseStore
 ) -> None:
-    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
     execute(postgres_url, "ALTER TABLE conductor_jobs.node DROP COLUMN first_seen_at")
-    for call in (store.heartbeat("jobs", Node("alpha"), "1", "leader"), store.nodes("jobs")):
+    for call in (store.heartbeat("jobs", Node("alpha"), "1", "leader", ""), store.nodes("jobs")):
         with pytest.raises(Unusable, match=r'cannot be used: column "first_seen_at" .*does not exist'):
             await call
     assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
 
 
 async def test_a_node_was_never_first_seen_after_it_was_last_seen(postgres_url: str, store: PostgresLeaseStore) -> None:
-    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
     execute(postgres_url, "UPDATE conductor_jobs.node SET first_seen_at = now() + interval '1 d'")
-    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
     (seen,) = await store.nodes("jobs")
     assert seen.first_seen_at == seen.last_seen_at
 

@@ -133,7 +133,7 @@ async def test_the_last_term_can_be_renewed_and_there_is_no_further_one(
 async def test_nothing_of_a_lease_has_a_ttl(store: RedisLeaseStore, url: str, name: str) -> None:
     await store.acquire(name, ALPHA, 0.001)
     await store.release(name, ALPHA)
-    await store.heartbeat(name, Node("alpha", "mini"), "1", "leader")
+    await store.heartbeat(name, Node("alpha", "mini"), "1", "leader", "fingerprint")
     keys = await ask(url, "KEYS", f"*{name}*")
     assert sorted(keys) == [f"conductor-jobs:{{{name}}}:{what}".encode() for what in ("barred", "lease", "nodes")]
     assert [await ask(url, "TTL", each) for each in keys] == [-1, -1, -1]
@@ -185,7 +185,7 @@ async def test_a_server_that_forgot_the_scripts_is_sent_them_again(
     ("fields", "reason"),
     [
         ({"schema": None}, "its schema is '', which no conductor-jobs wrote"),
-        ({"schema": 2}, "it has schema version '2', and this conductor-jobs knows 1"),
+        ({"schema": SCHEMA + 1}, f"it has schema version '{SCHEMA + 1}', and this conductor-jobs knows {SCHEMA}"),
         ({"node_id": None}, "its node_id is ''"),
         ({"incarnation": None}, "its incarnation is ''"),
         ({"term": "x"}, "its term is 'x'"),
@@ -223,13 +223,15 @@ async def test_a_key_of_ours_that_holds_something_else_is_refused_and_not_touche
     assert not await ask(url, "EXISTS", key(name, "barred" if what == "lease" else "lease"))
 
 
-@pytest.mark.parametrize("kept", ["", "1.5", "1.5 1.5", "1.5 1.5 {}", '1.5 x ["h", "primary", 1, "v", "i", "leader"]'])
+@pytest.mark.parametrize(
+    "kept", ["", "1.5", "1.5 1.5", "1.5 1.5 {}", '1.5 x ["h", "primary", 1, "v", "i", "leader", "f"]']
+)
 async def test_a_node_that_others_altered_is_refused(store: RedisLeaseStore, url: str, name: str, kept: str) -> None:
-    await store.heartbeat(name, Node("beta", "mini"), "1", "leader")
+    await store.heartbeat(name, Node("beta", "mini"), "1", "leader", "fingerprint")
     await ask(url, "HSET", key(name, "nodes"), "alpha", kept)
     with pytest.raises(Unusable, match=f"has a node of '{name}' that is not ours: "):
         await store.nodes(name)
-    await store.heartbeat(name, Node("alpha", "mini"), "i", "leader")
+    await store.heartbeat(name, Node("alpha", "mini"), "i", "leader", "fingerprint")
     assert [seen.node.node_id for seen in await store.nodes(name)] == ["alpha", "beta"]
 
 
@@ -237,10 +239,10 @@ async def test_a_node_that_others_altered_is_refused(store: RedisLeaseStore, url
 async def test_a_node_was_never_first_seen_after_it_was_last_seen(
     store: RedisLeaseStore, url: str, name: str, incarnation: str
 ) -> None:
-    described = msgspec.json.encode(("h h", "primary", 2**63 - 1, "v", incarnation, "leader")).decode()
+    described = msgspec.json.encode(("h h", "primary", 2**63 - 1, "v", incarnation, "leader", "f")).decode()
     for first_seen_at, is_kept in (("1.500000", True), ("99999999999.000000", False)):
         await ask(url, "HSET", key(name, "nodes"), "alpha", f"{first_seen_at} 2.000000 {described}")
-        await store.heartbeat(name, Node("alpha", "mini"), incarnation, "leader")
+        await store.heartbeat(name, Node("alpha", "mini"), incarnation, "leader", "fingerprint")
         (seen,) = await store.nodes(name)
         assert seen.first_seen_at == (1.5 if is_kept else seen.last_seen_at)
 
@@ -257,7 +259,7 @@ async def test_an_open_store_keeps_its_connection_and_another_makes_one_for_each
     async with store:
         for _ in range(3):
             await store.acquire(name, ALPHA, 30.0)
-        await store.heartbeat(name, Node("alpha", "mini"), "1", "leader")
+        await store.heartbeat(name, Node("alpha", "mini"), "1", "leader", "fingerprint")
         assert proxy.connections == 3
     assert (await store.acquire(name, ALPHA, 30.0)).term == 6
     assert proxy.connections == 4
@@ -336,7 +338,7 @@ async def test_calls_of_a_server_that_does_not_answer_are_given_up_promptly_and_
             assert patience.cancelled_caught
         assert trio.current_time() - begun < PATIENCE
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(store.heartbeat, name, Node("alpha", "mini"), "1", "leader")
+            nursery.start_soon(store.heartbeat, name, Node("alpha", "mini"), "1", "leader", "fingerprint")
             await trio.sleep(0.05)
             proxy.heal()
             assert (await store.acquire(name, ALPHA, 30.0, term=1)).is_leader

@@ -25,7 +25,7 @@ QUOTED = "p%40ss%2Fw%23rd%3F%3A%25"
 # What docs/stores/redis.md asks an administrator for.
 DOCUMENTED_USER = (
     "~conductor-jobs:* &conductor-jobs:* +@connection +evalsha +eval +time +exists +hget +hmget +hset +hincrby +hgetall"
-    " +sismember +sadd +publish +subscribe +info +config|get"
+    " +sismember +sadd +srem +smembers +publish +subscribe +info +config|get"
 )
 
 
@@ -122,7 +122,7 @@ async def test_a_user_who_has_only_what_is_documented_can_do_everything(guarded:
     async with RedisLeaseStore(url_for(guarded, "documented", query="?require_durable=1")) as store:
         assert (await store.acquire("jobs", ALPHA, 30.0)).is_leader
         assert (await store.acquire("jobs", ALPHA, 30.0, term=1)).is_leader
-        await store.heartbeat("jobs", Node("alpha", "mini"), "1", "leader")
+        await store.heartbeat("jobs", Node("alpha", "mini"), "1", "leader", "fingerprint")
         assert len(await store.nodes("jobs")) == 1
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.wait_released, "jobs", 1)

@@ -23,7 +23,7 @@ from conductor_jobs.stores.sqlite_file import transaction
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
 FOREIGN = "belongs to another application"
 DAMAGED = "is a damaged SQLite database"
-NEWER = "has schema version 2, and this conductor-jobs knows 1"
+NEWER = "has schema version 3, and this conductor-jobs knows 2"
 # Root may write anywhere, so the process becomes nobody before it asks; what it needs it has imported by then.
 CAMPAIGN = """
 import os, sys, trio
@@ -120,7 +120,7 @@ def ours(path: Path) -> Path:
         pytest.param(lambda path: execute(path, "CREATE TABLE lease (name)"), FOREIGN, id="foreign tables"),
         pytest.param(lambda path: execute(path, "PRAGMA application_id = 77", "VACUUM"), FOREIGN, id="foreign mark"),
         pytest.param(lambda path: execute(path, "PRAGMA user_version = 1"), FOREIGN, id="foreign version"),
-        pytest.param(lambda path: execute(ours(path), "PRAGMA user_version = 2"), NEWER, id="newer"),
+        pytest.param(lambda path: execute(ours(path), "PRAGMA user_version = 3"), NEWER, id="newer"),
         pytest.param(lambda path: ours(path).write_bytes(path.read_bytes()[:5000]), DAMAGED, id="damaged"),
         pytest.param(Path.mkdir, "cannot be opened", id="folder"),
     ],
@@ -273,9 +273,9 @@ def test_an_empty_path_is_rejected() -> None:
 
 async def test_a_node_was_never_first_seen_after_it_was_last_seen(path: Path) -> None:
     store = SQLiteLeaseStore(path)
-    await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+    await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
     for first_seen_at, is_kept in ((1000.0, True), (1e11, False)):
         execute(path, f"UPDATE node SET first_seen_at = {first_seen_at}")
-        await store.heartbeat("jobs", Node("alpha"), "1", "leader")
+        await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
         (seen,) = await store.nodes("jobs")
         assert seen.first_seen_at == (1000.0 if is_kept else seen.last_seen_at)

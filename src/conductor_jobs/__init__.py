@@ -12,9 +12,9 @@ above it:
     lease, timing, records, runner_records
                             what engine and stores agree on; how long to trust a lease; a lease record's rules;
                             claims, pauses and cursors
-    zones, cron_fields, schedules, agenda
-                            wall clocks of time zones; cron expressions; when something is due; what is due
-                            next, of many
+    moments, zones, cron_fields, schedules, agenda
+                            due instants in text; wall clocks of time zones; cron expressions; when something is
+                            due; what is due next, of many
     journal, journal_*, recorder
                             entries; the format of a line; writing files, reading them back; how the engine writes
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
@@ -24,15 +24,21 @@ above it:
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
-    store_calls, heartbeats, standby, election
-                            one bounded store call; signs of life; waiting for the moment to campaign; the lease
-                            task: campaign, hold, lose, release
+    store_calls, drift, heartbeats, standby, resignation, election
+                            one bounded store call; nodes that differ; signs of life; waiting for the moment to
+                            campaign; giving the lease back while running; the lease task: campaign, hold, lose,
+                            release
     retry, runners, registry
                             trying again; what a runner is given and returns; what an application registers
-    calls, timeouts, tick_entries, execution, ticks
-                            calling a runner; its timeout; what is journaled of it; one tick; admission, the tick
-                            task and the interval grid
-    supervisor, status      one run: its nurseries and the order in which they end; what it tells of itself
+    tick_results, calls, timeouts, tick_entries, attempts, execution, ticks
+                            how a tick ended; calling a runner; its timeout; what is journaled of it; what becomes of
+                            one that raised; one tick; admission, the tick task and the interval grid
+    misfires, ledger, single_runs, scheduler
+                            what becomes of what is due; claims and pauses, asked of the store; runs of one
+                            runner each; the schedule task
+    supervisor, runner_status, status
+                            one run: its nurseries and the order in which they end; what it tells of its runners,
+                            and of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application
                             holds; running it in a thread
@@ -54,17 +60,18 @@ above it:
 from ._version import __version__
 from .conductor import Conductor
 from .errors import ConductorStopped, LeaseLost, StaleTerm
-from .execution import TickDecision, TickResult
 from .hosting import run_in_thread
 from .journal import JournalEntry
 from .journal_reader import read_journal
 from .lease import Holder, LeaseGrant, LeaseStore, Node
 from .registry import TimedJobs
 from .retry import Retry
+from .runner_status import RunnerStatus
 from .runners import RunnerResult, TickContext, TickTrigger, TimedJobsConfig
 from .schedules import Cron, Every
 from .status import ConductorStatus
 from .term import Term
+from .tick_results import TickDecision, TickResult
 from .timing import LeaseTiming
 
 __all__ = [
@@ -82,6 +89,7 @@ __all__ = [
     "Node",
     "Retry",
     "RunnerResult",
+    "RunnerStatus",
     "StaleTerm",
     "Term",
     "TickContext",

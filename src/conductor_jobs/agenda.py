@@ -31,6 +31,10 @@ class Due(msgspec.Struct, frozen=True):
             yield due_at
             due_at = self.schedule.due_after(due_at)
 
+    def start_of(self, due_at: datetime) -> datetime:
+        """Return when a due instant is to start."""
+        return due_at + timedelta(seconds=self.schedule.start_delay(self.name, due_at))
+
 
 @final
 class _Entry(msgspec.Struct, frozen=True, eq=False):
@@ -61,6 +65,9 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
     @property
     def next_start(self) -> datetime | None:
         """When something starts next, in UTC: its due instant and its delay. None: never."""
@@ -81,14 +88,15 @@ class Agenda:
         del self._entries[name]
         self._tidy()
 
-    def take_due(self, moment: datetime) -> list[Due]:
+    def take_due(self, moment: datetime, at_most: int | None = None) -> list[Due]:
         """Return what has started at `moment` and was not taken before, in the order in which names were put in.
 
-        Instants that were missed, since nobody asked in between, come as one `Due`. A moment before the last one, as
-        when the wall clock is set back, repeats nothing.
+        `at_most`: so many of them, those that start first; the others can be asked for at once. Instants that were
+        missed, since nobody asked in between, come as one `Due`. A moment before the last one, as when the wall
+        clock is set back, repeats nothing.
         """
         taken: list[_Entry] = []
-        while (start := self.next_start) is not None and start <= moment:
+        while len(taken) != at_most and (start := self.next_start) is not None and start <= moment:
             taken.append(heapq.heappop(self._heap)[2])
         taken.sort(key=lambda entry: entry.place)
         return [self._take(entry, moment) for entry in taken]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import trio
+from trio_util import wait_any
 
 from .clocks import boot_time
-from .errors import ConductorStopped, LeaseLost
-from .execution import TickResult
+from .errors import ConductorStopped, LeaseLost, Unusable
 from .failures import shown, sole_exception
 from .journal import Journal
 from .journal_files import JournalFiles
@@ -19,13 +19,17 @@ from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node, is_lease_store, is_name
 from .recorder import Recorder
 from .registry import TimedJobs
+from .runner_records import keeps_claims
+from .runner_status import RunnerStatus
 from .runners import TickTrigger
 from .seconds import checked_seconds
 from .signals import run_until_signalled
-from .status import ConductorStatus, status_of
+from .status import ConductorStatus, runner_statuses_of, status_of
 from .supervisor import Phase, Plan, Supervisor
 from .taken_leases import taking
 from .term import Named, Term
+from .tick_results import TickResult
+from .ticks import result_of
 from .timing import LeaseTiming
 from .watchdog import OnOverrun
 
@@ -129,7 +133,8 @@ class Conductor:
         That is after the store's first answer, or once that is overdue: a store that cannot be reached makes
         a degraded standby, which keeps trying. May be run again after it has returned.
 
-        Raises Unusable for a log folder or a lease store that can never work, ValueError when another conductor
+        Raises Unusable for a log folder or a lease store that can never work (for schedules it has to keep claims),
+        ValueError when another conductor
         of this process has the same store and `lease_name`, RuntimeError when this one runs already.
         Cancelling drains the tick in flight, within `drain_timeout`, releases the lease, and then goes on.
         In the main task, a KeyboardInterrupt cancels the work, releases the lease and goes on. In any other task it
@@ -138,6 +143,11 @@ class Conductor:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:
             raise RuntimeError("this conductor is running already")
+        if self.jobs.scheduled and not keeps_claims(self._store):
+            name = self.jobs.scheduled[0].name
+            raise Unusable(
+                f"{type(self._store).__name__} keeps no claims, which the schedule of runner {name!r} needs."
+            )
         failure: BaseException | None = None
         try:
             with taking(self._store, self._lease_name):
@@ -182,7 +192,34 @@ class Conductor:
         """
         if trigger not in ("interval", "manual", "schedule"):
             raise ValueError(f"run_tick trigger must be 'interval', 'manual' or 'schedule', not {trigger!r}.")
-        return await self._require_running().ticks.run_tick(trigger)
+        return await result_of(self._require_running().ticks.request(trigger))
+
+    async def run_now(self, name: str) -> TickResult:
+        """Have one runner run now, paused or not, or hear why not, and wait for its end.
+
+        It runs in a tick of its group: with a schedule it is one of its own, without one it is the group of all such
+        runners. No due instant is taken by it. Cancelling stops the waiting; the run goes on. Raises ValueError
+        for a name that is not registered, RuntimeError when the conductor does not run, ConductorStopped when
+        the conductor fails before the run has ended.
+        """
+        supervisor, runner = self._require_running(), self.jobs.named(name)
+        return await result_of(supervisor.request_run(runner))
+
+    async def pause(self, name: str) -> None:
+        """Pause a runner, on every node and until `resume`, whoever leads and whatever restarts.
+
+        Kept in the store. A run in flight goes on. With a schedule, no run begins any more once this has returned;
+        without one, another node that leads notices within its heartbeat interval. Due instants of a
+        paused runner are skipped for good, each a line in the journal.
+
+        Raises ValueError for a name that is not registered, RuntimeError when the conductor does not run or its store
+        keeps no pauses, and what the store raises. Cancelling leaves the outcome unknown.
+        """
+        await self._set_paused(name, True)
+
+    async def resume(self, name: str) -> None:
+        """Undo `pause`, which see; what is due from now on is run."""
+        await self._set_paused(name, False)
 
     def request_stop(self) -> None:
         """Begin to stop: no new tick, then the drain. Synchronous and idempotent; nothing when not running.
@@ -262,11 +299,48 @@ class Conductor:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
 
+    async def resign(self) -> Literal["resigned", "skipped_not_leader"]:
+        """Give the lease back with the work drained, as a stop does, and go on as a standby; wait until that is done.
+
+        The node campaigns again a second and a half later: without another node it leads again then. Cancelling stops
+        the waiting; the resignation goes on. Raises RuntimeError when the conductor does not run, and in leader's
+        work, which would wait for itself; ConductorStopped when the run ends first.
+        """
+        supervisor = self._require_running()
+        if supervisor.is_in_work(trio.lowlevel.current_task()):
+            raise RuntimeError("resign() in leader's work would wait for itself")
+        if supervisor.stopping or (over := supervisor.election.resign(supervisor.drain_term)) is None:
+            await trio.lowlevel.checkpoint()
+            return "skipped_not_leader"
+        await wait_any(over.wait, lambda: self._leadership.wait_over(lambda: self._supervisor is supervisor))
+        if not over.is_set():
+            raise ConductorStopped("the conductor's run has ended")
+        return "resigned"
+
+    def runner_statuses(self) -> tuple[RunnerStatus, ...]:
+        """Return how things stand with each runner, in the order of their registration; on the loop's thread.
+
+        Claims are as this node knows them: up to date while it leads, otherwise as of `refresh`.
+        """
+        self._current()
+        return runner_statuses_of(self._supervisor, self.jobs, self._recorder.now())
+
+    async def refresh(self) -> None:
+        """Read from the store what other nodes have claimed and paused, for `runner_statuses`.
+
+        Raises RuntimeError when the conductor does not run, and what the store raises. Cancelling leaves it be.
+        """
+        await self._require_running().ledger.read()
+
     def status(self) -> ConductorStatus:
         """Return how things stand; from any thread, running or not."""
         self._current()
         node = self._node or Node()
         return status_of(self._supervisor, node, self.jobs.runner_names, self._renew_failure_threshold)
+
+    async def _set_paused(self, name: str, paused: bool) -> None:
+        supervisor, runner = self._require_running(), self.jobs.named(name)
+        await supervisor.ledger.set_paused(runner.name, paused)
 
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
         self._leadership.enter("running")

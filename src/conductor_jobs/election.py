@@ -1,15 +1,16 @@
 """The lease task: campaign, hold the lease, lose it, campaign again; at the end give it back.
 
     campaigning ──granted──> holding ──refused, or not confirmed in time──> waiting for the work to end
-         ^                                                                            │
-         └────────────────────────────────────────────────────────────────────────────┘
+         ^                      └──resigned, the work drained──> released, standing back      │
+         └────────────────────────────────────────────────────────────────┴───────────────────┘
 
 A stop cancels a campaign, for whoever is leaving must not come to lead. It does not touch a lease that is held:
 that is renewed until the last of its work has ended, and then released by whoever runs this task.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import final
 
 import trio
@@ -20,6 +21,7 @@ from .journal import LEASE
 from .leadership import Leadership
 from .lease import Holder, LeaseGrant, LeaseStore
 from .recorder import Recorder
+from .resignation import Resignation
 from .standby import Standby
 from .store_calls import UselessGrant, call_store, checked_grant, problem_text
 from .term import EndReason, LossReason, Term, TermScope
@@ -27,6 +29,8 @@ from .timing import LeaseTiming
 
 # Between two campaigns that brought nothing: a store that answers nonsense at once is not to be hammered.
 _SHORTEST_PAUSE = 0.01
+# Longer than a standby of lower priority takes to notice a release by polling, in seconds.
+STAND_BACK = 1.5
 
 
 @final
@@ -60,6 +64,7 @@ class Election:
         self._leadership = leadership
         self._campaign_scope = trio.CancelScope()
         self._withdrawn = trio.Event()
+        self._resignation: Resignation | None = None
         self._scope: TermScope | None = None
         # The store's first answer has come, or is overdue.
         self.settled: trio.Event = trio.Event()
@@ -72,7 +77,7 @@ class Election:
     @property
     def live_scope(self) -> TermScope | None:
         """The scope of a term under which work may begin now, or None."""
-        return self._scope if self._scope is not None and self._scope.term.over is None else None
+        return self._scope if self._scope is not None and self._scope.admits else None
 
     @property
     def scope(self) -> TermScope | None:
@@ -90,14 +95,24 @@ class Election:
             if scope is None or self._withdrawn.is_set():
                 return
             self._begin(scope)
-            reason = await self._hold(scope)
-            self._end(scope, reason)
-            await self._last_of_work(scope)
+            if await self._hold(scope) == "released":
+                await self._stand_back()
 
     def withdraw(self) -> None:
         """Stop campaigning for good; a lease that is held stays held."""
         self._withdrawn.set()
         self._campaign_scope.cancel()
+
+    def resign(self, drain: Callable[[TermScope], Awaitable[None]]) -> trio.Event | None:
+        """Begin to give the lease back: nothing begins under the term any more, and `drain` ends its work.
+
+        Returns what is set when the lease was given back, or the term lost before that; None unless we lead.
+        """
+        if self.live_scope is None or self._resignation is None:
+            return None
+        self._journal("resigning", result="draining")
+        self._resignation.ask(drain)
+        return self._resignation.over
 
     async def wait_idle(self) -> None:
         """Wait until no leader's work is left. Cancelling stops the waiting only."""
@@ -112,17 +127,20 @@ class Election:
         """
         if self._scope is not None and self._leadership.term is self._scope.term:
             self._end(self._scope, "released")
-        candidate = self._candidate
         with trio.CancelScope(shield=True):
-            try:
-                freed = await call_store(
-                    lambda: candidate.store.release(candidate.lease_name, candidate.holder),
-                    candidate.timing.store_timeout,
-                )
-                if freed is True:
-                    self._journal("lease_released", result="released")
-            except Exception as error:  # noqa: BLE001 - whatever the store raises, the lease expires by itself
-                self._journal("release_failed", result="failed", error=problem_text(error))
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        candidate = self._candidate
+        try:
+            freed = await call_store(
+                lambda: candidate.store.release(candidate.lease_name, candidate.holder),
+                candidate.timing.store_timeout,
+            )
+            if freed is True:
+                self._journal("lease_released", result="released")
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the lease expires by itself
+            self._journal("release_failed", result="failed", error=problem_text(error))
 
     async def _campaign(self) -> TermScope:
         candidate = self._candidate
@@ -155,7 +173,24 @@ class Election:
         term = Term(grant.term, candidate.lease_name, candidate.holder, clocks, deadline)
         return TermScope(term, candidate.timing.margin, clocks)
 
-    async def _hold(self, scope: TermScope) -> LossReason:
+    async def _hold(self, scope: TermScope) -> EndReason:
+        self._resignation = resignation = Resignation(scope)
+        reason = await resignation.hold(self._renew)
+        self._end(scope, reason)
+        await self._last_of_work(scope)
+        if reason == "released":
+            await self._give_back()
+            # The store has barred the incarnation that was released.
+            holder = Holder(self._candidate.holder.node_id, secrets.token_hex(8))
+            self._candidate = replace(self._candidate, holder=holder)
+        resignation.over.set()
+        return reason
+
+    async def _stand_back(self) -> None:
+        with trio.CancelScope() as self._campaign_scope:
+            await trio.sleep(STAND_BACK)
+
+    async def _renew(self, scope: TermScope) -> LossReason:
         timing = self._candidate.timing
         with trio.CancelScope(deadline=scope.deadline.trio) as trust:
             pause = timing.renew_interval

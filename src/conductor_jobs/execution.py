@@ -1,44 +1,30 @@
 """One admitted tick, from its `tick_started` to its last entry: the gate, the runners one by one, the decision."""
 
 import functools
+import itertools
 import math
-from typing import Any, Literal, final
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, final
 
 import msgspec
 import trio
 
+from .attempts import Attempts
 from .calls import call_in_thread, call_on_loop, checked
-from .failures import error_text, split_failure
+from .failures import error_text
 from .journal import FRAMEWORK
 from .lease import Node
+from .moments import iso
 from .recorder import Recorder
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .term import EndReason, Term, TermScope
 from .tick_entries import TickEntries, entries_of_tick
+from .tick_results import TickDecision, TickResult
 from .timeouts import TimeoutWatch
-
-TickDecision = Literal[
-    "failed",
-    "interrupted",
-    "scheduled",
-    "skipped_busy",
-    "skipped_no_runners",
-    "skipped_not_leader",
-    "skipped_stopping",
-]
 
 # A tick of runners that never wait would starve the renewals; yielding before each would double its cost.
 YIELD_AFTER = 0.001
-
-
-@final
-class TickResult(msgspec.Struct, frozen=True):
-    """How a tick ended: its decision, how many runners it was for, and how many of them failed."""
-
-    batch_id: str
-    decision: TickDecision
-    runner_count: int
-    failed_runner_count: int = 0
 
 
 @final
@@ -64,6 +50,10 @@ class Tick:
         scope: TermScope | None,
         surroundings: Surroundings,
         timeouts: TimeoutWatch,
+        *,
+        paused: tuple[Runner, ...] = (),
+        group: str | None = None,
+        due_at: datetime | None = None,
     ) -> None:
         self.batch_id = batch_id
         self.result: TickResult | None = None
@@ -72,7 +62,17 @@ class Tick:
         self.thread_id: int | None = None
         self._trigger: TickTrigger = trigger
         self._runners = runners
-        self._to_begin = iter(runners)
+        # One that is tried again comes before those that remain.
+        self._remaining: Iterator[Runner] = iter(runners)
+        self._to_begin = self._remaining
+        self._paused = paused
+        # What every entry of the tick says of it: what asked for it, of which group it is unless of all plain runners.
+        self._about: dict[str, object] = {"trigger": trigger}
+        if group is not None:
+            self._about["group"] = group
+        if due_at is not None:
+            self._about["due_at"] = iso(due_at)
+        self._due_at = due_at
         self._config = config
         self._scope = scope
         self._surroundings = surroundings
@@ -82,14 +82,17 @@ class Tick:
         # The runner at work, and since when.
         self._at_work: Runner | None = None
         self._at_work_since = 0.0
-        self._unsuccessful = 0
-        self._failed = 0
+        self._attempts = Attempts(self._recorder, batch_id)
         self._started_at = trio.current_time()
 
     @property
     def label(self) -> str:
         """What the tick is at, in words: the runner that it began last."""
         return f"runner {self._runners[self._begun - 1].name!r}" if self._begun else f"tick {self.batch_id}"
+
+    def is_at(self, runner: str) -> bool:
+        """Return whether the runner of this name is at work in the tick now."""
+        return self._at_work is not None and self._at_work.name == runner
 
     async def execute(self) -> None:
         """Run the runners under the tick's term, or note for each that we do not lead; sets the result.
@@ -100,6 +103,8 @@ class Tick:
         self._started_at = trio.current_time()
         # The first runner's start, or the tick's end, takes it along to the kernel.
         self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
+        if self._paused:
+            self._skip(self._paused, "paused")
         try:
             if self._scope is None:
                 self._skip_rest("skipped_not_leader")
@@ -107,7 +112,7 @@ class Tick:
             elif (reason := await self._under_term(self._scope)) is not None:
                 self._interrupted(reason)
             else:
-                result = "completed_with_failures" if self._failed else "scheduled"
+                result = "completed_with_failures" if self._attempts.failed else "scheduled"
                 self._finish("tick_completed", "scheduled", result, details=self._outcome())
         except Exception as error:  # noqa: BLE001 - whatever failed, the next tick may not
             self._finish("tick_failed", "failed", "failed", error=error_text(error), details=self._facts())
@@ -133,13 +138,25 @@ class Tick:
             try:
                 await run()
             except BaseException as error:  # noqa: BLE001 - what is no failure of a runner goes on
-                self._judge(term, error)
+                pause = self._judge(term, error)
             else:
                 return
             finally:
                 entries.settle()
-            # A tick in which every runner fails must not starve the renewals either.
-            await trio.lowlevel.checkpoint()
+            if pause is not None:
+                await self._step_back(pause)
+            else:
+                # A tick in which every runner fails must not starve the renewals either.
+                await trio.lowlevel.checkpoint()
+
+    async def _step_back(self, pause: float) -> None:
+        """Wait, with the runner that was begun last to be begun again."""
+        self._to_begin = itertools.chain(self._runners[self._begun - 1 : self._begun], self._remaining)
+        try:
+            await trio.sleep(pause)
+        finally:
+            # If the term ends in the pause, it is skipped like those that were never begun.
+            self._begun -= 1
 
     async def _run_until_one_fails(self, term: Term, entries: TickEntries) -> None:
         timeouts, shared = self._timeouts, self._shared_context(term)
@@ -184,38 +201,21 @@ class Tick:
     def _note_thread(self, thread_id: int | None) -> None:
         self.thread_id = thread_id
 
-    def _judge(self, term: Term, error: BaseException) -> None:
-        """Journal what became of the runner at work; raises what is not its failure."""
+    def _judge(self, term: Term, error: BaseException) -> float | None:
+        """See `Attempts.judge`, of the runner at work."""
         runner, self._at_work = self._at_work, None
         if runner is None:
             raise error
         self._timeouts.disarm()
-        self._unsuccessful += 1
-        now = trio.current_time()
-        duration_ms = round((now - self._at_work_since) * 1000)
-        failure, rest = split_failure(error)
-        # What the cleanup of a runner raises that was timed out is no news beside the timeout.
-        if rest is None and runner.timeout is not None and now >= self._at_work_since + runner.timeout:
-            failure = TimeoutError(f"timed out after {runner.timeout:g} s")
-        # Once the term is over, what a runner's cleanup raises is part of its cancellation (I15).
-        reason: str | None = term.over or ("cancelled" if failure is None else None)
-        self._failed += reason is None
-        self._recorder.add(
-            runner.name,
-            "runner_failed" if reason is None else "runner_cancelled",
-            self.batch_id,
-            result=reason or "failed",
-            duration_ms=duration_ms,
-            error=None if failure is None else error_text(failure),
-        )
-        if rest is not None:
-            raise rest from None
+        return self._attempts.judge(runner, error, self._at_work_since, term)
 
     def _skip_rest(self, result: str) -> None:
-        details = {"trigger": self._trigger}
-        for runner in self._runners[self._begun :]:
+        self._skip(self._runners[self._begun :], result)
+
+    def _skip(self, runners: tuple[Runner, ...], result: str) -> None:
+        for runner in runners:
             self._recorder.add(
-                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=details
+                runner.name, "runner_skipped", self.batch_id, result=result, duration_ms=0, details=self._about
             )
 
     def _finish(
@@ -227,21 +227,15 @@ class Tick:
         details: dict[str, object],
         error: str | None = None,
     ) -> None:
-        duration_ms = _ms_since(self._started_at)
+        duration_ms = round((trio.current_time() - self._started_at) * 1000)
         self._recorder.write(
-            FRAMEWORK,
-            stage,
-            self.batch_id,
-            result=result,
-            duration_ms=duration_ms,
-            error=error,
-            details=details,
+            FRAMEWORK, stage, self.batch_id, result=result, duration_ms=duration_ms, error=error, details=details
         )
-        self.result = TickResult(self.batch_id, decision, len(self._runners), self._failed)
+        self.result = TickResult(self.batch_id, decision, len(self._runners), self._attempts.failed)
 
     def _shared_context(
         self, term: Term
-    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder]:
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, datetime | None]:
         node = self._surroundings.node
         return (
             node.node_id,
@@ -253,17 +247,18 @@ class Tick:
             self._surroundings.resources,
             term,
             self._recorder,
+            self._due_at,
         )
 
     def _facts(self) -> dict[str, object]:
-        return {"runner_count": len(self._runners), "trigger": self._trigger}
+        return {"runner_count": len(self._runners), **self._about}
 
     def _outcome(self) -> dict[str, object]:
         return {
-            "failed_runner_count": self._failed,
+            "failed_runner_count": self._attempts.failed,
             "runner_count": len(self._runners),
-            "successful_runner_count": self._begun - self._unsuccessful,
-            "trigger": self._trigger,
+            "successful_runner_count": self._begun - self._attempts.unsuccessful,
+            **self._about,
         }
 
     def _start_details(self, term: Term) -> dict[str, object]:
@@ -274,9 +269,5 @@ class Tick:
             "max_tasks_per_tick": self._config.max_tasks_per_tick,
             "settle_delay_ms": round(self._config.settle_delay * 1000),
             "term": term.number,
-            "trigger": self._trigger,
+            **self._about,
         }
-
-
-def _ms_since(moment: float) -> int:
-    return round((trio.current_time() - moment) * 1000)

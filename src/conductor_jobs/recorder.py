@@ -46,6 +46,10 @@ class Recorder:
         """Return the UTC date now, `YYYY-MM-DD`."""
         return self.timestamp()[:10]
 
+    def now(self) -> datetime:
+        """Return the time now, in UTC."""
+        return datetime.fromtimestamp(self._wall_clock(), UTC)
+
     def next_batch_id(self) -> str:
         """Return `timed-jobs-<epoch milliseconds>-<sequence>`, the sequence counting from 1."""
         return f"timed-jobs-{int(self._wall_clock() * 1000)}-{next(self._sequence)}"

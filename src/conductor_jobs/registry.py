@@ -1,20 +1,21 @@
 """`TimedJobs`: the registry that an application keeps its runners in."""
 
+import contextlib
 import functools
 import hashlib
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar, final, get_args
 
 import msgspec
+import trio
 
 from .failures import shown
 from .journal import FRAMEWORK, LEASE
-from .lease import has_methods
 from .retry import Retry
 from .runners import Misfire, OnCrash, Runner, RunnerFunction, TimedJobsConfig
-from .schedules import Schedule
+from .schedules import Cron, Every
 from .seconds import checked_seconds
 
 F = TypeVar("F", bound=RunnerFunction)
@@ -42,6 +43,7 @@ class TimedJobs:
         self._snapshot = _Snapshot(())
         # Threads may register runners while a tick takes those that there are.
         self._lock = threading.Lock()
+        self._listeners: list[tuple[trio.lowlevel.TrioToken, Callable[[], object]]] = []
 
     @property
     def config(self) -> TimedJobsConfig:
@@ -97,7 +99,7 @@ class TimedJobs:
         description: str | None = None,
         timeout: float | None = None,
         retry: Retry | None = None,
-        schedule: Schedule | None = None,
+        schedule: Every | Cron | None = None,
         misfire: Misfire | None = None,
         on_crash: OnCrash | None = None,
     ) -> None:
@@ -140,6 +142,21 @@ class TimedJobs:
             if name in self._runners:
                 raise ValueError(f'Timed job runner "{name}" is already registered.')
             self._runners[name] = runner
+            listeners = list(self._listeners)
+        for token, listener in listeners:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(listener, idempotent=True)
+
+    @contextlib.contextmanager
+    def telling(self, token: trio.lowlevel.TrioToken, listener: Callable[[], object]) -> Generator[None, None, None]:
+        """Call `listener` soon after each registration, on the loop of `token`, while inside."""
+        with self._lock:
+            self._listeners.append((token, listener))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners.remove((token, listener))
 
     def runner(
         self,
@@ -148,7 +165,7 @@ class TimedJobs:
         description: str | None = None,
         timeout: float | None = None,
         retry: Retry | None = None,
-        schedule: Schedule | None = None,
+        schedule: Every | Cron | None = None,
         misfire: Misfire | None = None,
         on_crash: OnCrash | None = None,
     ) -> Callable[[F], F]:
@@ -190,12 +207,12 @@ class _Snapshot:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        described = sorted(f"{runner.name}\n{runner.schedule!r}" for runner in self.registered)
-        return hashlib.blake2b("\n\n".join(described).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        described = sorted(f"{runner.name!r} {runner.schedule!r}" for runner in self.registered)
+        return hashlib.blake2b("\n".join(described).encode(), digest_size=8).hexdigest()
 
 
 def _check_schedule(name: str, schedule: object, misfire: object, on_crash: object) -> None:
-    if schedule is not None and not has_methods(schedule, "due_after", "start_delay"):
+    if schedule is not None and not isinstance(schedule, Every | Cron):
         raise TypeError(f'Timed job runner "{name}": schedule must be Every(…) or Cron(…), not {shown(schedule)}.')
     for field, value, allowed in (
         ("misfire", misfire, get_args(Misfire)),

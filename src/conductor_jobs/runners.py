@@ -1,6 +1,7 @@
 """Runners: what they are given and return, and what is registered of each."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, Literal, final
 
 import msgspec
@@ -8,7 +9,7 @@ import msgspec
 from .failures import error_text, shown
 from .recorder import Recorder
 from .retry import Retry
-from .schedules import Schedule
+from .schedules import Cron, Every
 from .seconds import checked_seconds
 from .term import Term
 
@@ -55,7 +56,8 @@ class TickContext(msgspec.Struct, frozen=True):
 
     `controller_id` is the node id of the leader and `host` its host; `runner` the name this runner was registered
     under; `trigger` what asked for the tick; `resources` what `Conductor` was given. `term` is the number of the
-    term: the fencing token for the runner's own writes. `settle_delay` is in seconds.
+    term: the fencing token for the runner's own writes. `settle_delay` is in seconds. `due_at` is the due instant that
+    the run is for, aware and in UTC: the same when it is run again after a crash; None if no schedule asked for it.
     """
 
     runner: str
@@ -68,6 +70,7 @@ class TickContext(msgspec.Struct, frozen=True):
     resources: Any
     _term: Term
     _recorder: Recorder
+    due_at: datetime | None = None
 
     @property
     def max_messages_per_tick(self) -> int:
@@ -145,7 +148,7 @@ class Runner(msgspec.Struct, frozen=True):
     description: str | None
     timeout: float | None
     in_thread: bool
-    schedule: Schedule | None = None
+    schedule: Every | Cron | None = None
     misfire: Misfire = "run_once"
     on_crash: OnCrash = "report"
     retry: Retry | None = None

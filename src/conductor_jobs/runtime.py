@@ -15,12 +15,12 @@ import trio
 from .apps import App, opened
 from .conductor import Conductor
 from .config import Config
-from .execution import TickResult
 from .journal import Journal
 from .journal_files import make_folder
 from .lease import LeaseStore
 from .signals import run_until_signalled
 from .stores import open_store
+from .tick_results import TickResult
 from .watchdog import OnOverrun
 
 

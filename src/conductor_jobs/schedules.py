@@ -63,6 +63,9 @@ class Every(msgspec.Struct, frozen=True):
             )
         if checked_seconds("Every jitter", self.jitter, zero_allowed=True) >= self.seconds:
             raise ValueError(f"Every jitter must be less than seconds, {self.seconds!r}, not {self.jitter!r}.")
+        # Schedules that are equal are described alike, whether they were written with integers or not.
+        msgspec.structs.force_setattr(self, "seconds", float(self.seconds))
+        msgspec.structs.force_setattr(self, "jitter", float(self.jitter))
 
     def due_after(self, moment: datetime) -> datetime | None:
         """Return the first instant of the grid after `moment`; see `Schedule`."""

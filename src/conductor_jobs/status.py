@@ -1,12 +1,15 @@
 """What a conductor tells of itself."""
 
+from datetime import datetime
 from typing import Literal, final
 
 import msgspec
 
-from .execution import TickResult
 from .lease import Node
+from .registry import TimedJobs
+from .runner_status import RunnerStatus, runner_status
 from .supervisor import Phase, Supervisor
+from .tick_results import TickResult
 from .watchdog import Overrun
 
 
@@ -20,7 +23,9 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     running. `stopping`: a stop was requested. `batch_in_flight`: the batch id of the tick at work. `last_tick`: the
     latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
-    out, and still is.
+    out, and still is. `runs_in_flight`: the runners with a schedule that are at work. `paused`: the runners that are
+    paused, as this node heard last. `drift`: the ids of nodes that have other runners registered than this
+    node, while it leads.
     """
 
     node: Node
@@ -39,6 +44,9 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     missed_interval_count: int = 0
     entries_lost: int = 0
     overruns: tuple[Overrun, ...] = ()
+    runs_in_flight: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
 
 
 def status_of(
@@ -68,4 +76,26 @@ def status_of(
         runners=runners,
         entries_lost=0 if files is None else files.entries_lost,
         overruns=supervisor.watchdog.overruns,
+        runs_in_flight=supervisor.runs.in_flight,
+        paused=tuple(sorted(supervisor.ledger.paused)),
+        drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
+    )
+
+
+def runner_statuses_of(supervisor: Supervisor | None, jobs: TimedJobs, now: datetime) -> tuple[RunnerStatus, ...]:
+    """Describe the runners by the present or latest run, if there was any."""
+    if supervisor is None:
+        return tuple(
+            runner_status(runner, now, paused=False, at_work=False, last_claim=None) for runner in jobs.registered
+        )
+    tick, at_work, ledger = supervisor.ticks.in_flight, supervisor.runs.in_flight, supervisor.ledger
+    return tuple(
+        runner_status(
+            runner,
+            now,
+            paused=runner.name in ledger.paused,
+            at_work=runner.name in at_work or (tick is not None and tick.is_at(runner.name)),
+            last_claim=ledger.claims.get(runner.name),
+        )
+        for runner in jobs.registered
     )

@@ -3,7 +3,8 @@
     outer nursery             its body waits, and turns a cancellation or an interrupt from outside into a stop
       child, shielded         nothing in here is cancelled from outside
         lease nursery         lease task, heartbeats
-          work nursery        tick task, interval timer; its body waits for the stop and drains
+          work nursery        tick task, interval timer, schedule task and its runs; its body waits for the stop and
+                              drains
         (here no work is left, and the renewer has been joined)
         release, last heartbeat, `stopped`, watchdog joined, journal closed
 
@@ -25,15 +26,20 @@ from trio_util import wait_any
 
 from .clocks import Clocks
 from .election import Candidate, Election
-from .execution import Surroundings
+from .execution import Surroundings, Tick
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK, Journal
 from .journal_files import JournalFiles
 from .leadership import Leadership
 from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
+from .ledger import Ledger
 from .recorder import Recorder
 from .registry import TimedJobs
-from .term import EndReason
+from .runners import Runner
+from .scheduler import Scheduler
+from .single_runs import SingleRuns
+from .term import EndReason, TermScope
+from .tick_results import TickResult
 from .ticks import TickGroup
 from .timing import LeaseTiming
 from .watchdog import OnOverrun, Watchdog
@@ -82,6 +88,7 @@ class Supervisor:
         self._stop_wanted = False
         self._stop_begun = trio.Event()
         self._ended = trio.Event()
+        self.heartbeats: Heartbeats | None = None
         self._drain_scope = trio.CancelScope()
         self._sync_scope = trio.CancelScope()
         clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
@@ -90,8 +97,13 @@ class Supervisor:
         self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
         self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
         surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1))
+        self.ledger: Ledger = Ledger(plan.store, plan.lease_name, plan.timing, recorder)
         self.ticks: TickGroup = TickGroup(
-            plan.jobs, surroundings, lambda: self.election.live_scope, lambda: self.stopping
+            plan.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
+        )
+        self.runs: SingleRuns = SingleRuns(plan.jobs, surroundings, self.ledger, lambda: self.stopping)
+        self._scheduler = Scheduler(
+            plan.jobs, self.runs, self.ledger, recorder, leadership, self._live_scope, lambda: self.stopping
         )
 
     @property
@@ -112,6 +124,12 @@ class Supervisor:
         if self.phase is not Phase.ENDED:
             self.phase = Phase.CANCELLING
         self._drain_scope.cancel()
+
+    def request_run(self, runner: Runner) -> Tick | TickResult:
+        """Admit a run of one runner now, or refuse it and journal why. Synchronous."""
+        if runner.schedule is None:
+            return self.ticks.request("manual", runner)
+        return self.runs.request(runner, "manual", self._live_scope())
 
     def is_in_work(self, task: trio.lowlevel.Task) -> bool:
         """Return whether a task is leader's work, for which waiting for the stop would be waiting for itself."""
@@ -148,11 +166,12 @@ class Supervisor:
                 self._ended.set()
 
     async def _lead_and_work(self, started: Callable[[], None]) -> None:
-        heartbeats = self._heartbeats()
+        heartbeats = self.heartbeats = self._made_heartbeats()
         self._journal_started()
         try:
             async with trio.open_nursery() as lease_nursery:
                 lease_nursery.start_soon(self.election.run)
+                lease_nursery.start_soon(self.ledger.keep_paused_known)
                 if heartbeats is not None:
                     lease_nursery.start_soon(heartbeats.run, self._node_state)
                 await self._work(started)
@@ -167,9 +186,10 @@ class Supervisor:
         try:
             async with trio.open_nursery() as work_nursery:
                 work_nursery.start_soon(self.ticks.serve, self._after_tick)
+                work_nursery.start_soon(self.runs.serve, self._keep_schedules, self._after_tick)
                 if self.plan.autostart:
                     work_nursery.start_soon(self.ticks.keep_interval)
-                await wait_any(self.election.settled.wait, self._stop_begun.wait)
+                await wait_any(self._wait_settled, self._stop_begun.wait)
                 started()
                 await self._stop_begun.wait()
                 await self._drain()
@@ -189,10 +209,18 @@ class Supervisor:
             scope.end_services()
         self._drain_scope.deadline = trio.current_time() + self.plan.drain_timeout
         with self._drain_scope:
-            await self.ticks.wait_idle()
-            await self.election.wait_idle()
+            await self._wait_idle()
             return
         await self._cut_and_wait("drain_timeout" if self.phase is Phase.DRAINING else "cancelled")
+
+    async def drain_term(self, scope: TermScope) -> None:
+        """Wait for the end of a term's work as a stop does; cut it when that takes too long."""
+        scope.end_services()
+        with trio.move_on_after(self.plan.drain_timeout):
+            await self._wait_idle()
+            return
+        scope.end("drain_timeout")
+        await self._wait_idle()
 
     async def _cut_and_wait(self, reason: EndReason) -> None:
         if (scope := self.election.scope) is not None and not scope.is_idle:
@@ -202,15 +230,30 @@ class Supervisor:
         self._sync_scope.cancel()
         # Without a limit: nothing may be released under work that is left (I7).
         with trio.CancelScope(shield=True):
-            await self.ticks.wait_idle()
-            await self.election.wait_idle()
+            await self._wait_idle()
+
+    async def _wait_settled(self) -> None:
+        await self.election.settled.wait()
+        await self.ledger.looked.wait()
+
+    async def _wait_idle(self) -> None:
+        await self.ticks.wait_idle()
+        await self.runs.wait_idle()
+        await self.election.wait_idle()
+
+    async def _keep_schedules(self) -> None:
+        if self.plan.autostart:
+            await self._scheduler.keep_schedules()
+
+    def _live_scope(self) -> TermScope | None:
+        return self.election.live_scope
 
     async def _after_tick(self) -> None:
         if self.plan.sync_each_tick and self.plan.files is not None and self.phase is not Phase.CANCELLING:
             with trio.CancelScope() as self._sync_scope:
                 await self.plan.files.sync()
 
-    def _heartbeats(self) -> Heartbeats | None:
+    def _made_heartbeats(self) -> Heartbeats | None:
         plan = self.plan
         if not keeps_nodes(plan.store):
             return None

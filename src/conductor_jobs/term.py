@@ -112,6 +112,7 @@ class TermScope:
         self.term = term
         self._clocks = clocks
         self._margin = margin
+        self._closed = False
         self._works: dict[trio.CancelScope, Work] = {}
         # Set by the last work to end; whoever waits replaces it, since it cannot be taken back.
         self._idle = trio.Event()
@@ -120,6 +121,15 @@ class TermScope:
     def deadline(self) -> Instant:
         """Until when work may go on."""
         return self.term._deadline
+
+    @property
+    def admits(self) -> bool:
+        """Whether work may begin under the term now."""
+        return not self._closed and self.term.over is None
+
+    def close(self) -> None:
+        """Admit no more work; what is at work goes on."""
+        self._closed = True
 
     def confirm(self, deadline: Instant) -> None:
         """Move the deadline of all work: the store has confirmed the lease."""

@@ -13,11 +13,12 @@ import trio
 from trio_util import AsyncValue
 
 from .errors import ConductorStopped
-from .execution import Surroundings, Tick, TickDecision, TickResult
+from .execution import Surroundings, Tick
 from .journal import FRAMEWORK
 from .registry import TimedJobs
-from .runners import TickTrigger
+from .runners import Runner, TickTrigger
 from .term import TermScope
+from .tick_results import TickResult, refuse
 from .timeouts import TimeoutWatch
 
 
@@ -31,12 +32,14 @@ class TickGroup:
         surroundings: Surroundings,
         live_scope: Callable[[], TermScope | None],
         stopping: Callable[[], bool],
+        paused: Callable[[], frozenset[str]],
     ) -> None:
         self._jobs = jobs
         self._surroundings = surroundings
         self._recorder = surroundings.recorder
         self._live_scope = live_scope
         self._stopping = stopping
+        self._paused = paused
         self._timeouts = TimeoutWatch()
         # One tick is in flight at the most, so the channel never has to hold a second.
         self._send, self._receive = trio.open_memory_channel[Tick](1)
@@ -49,36 +52,35 @@ class TickGroup:
         """The tick that was admitted and has not ended."""
         return self._in_flight.value
 
-    def request(self, trigger: TickTrigger) -> Tick | TickResult:
-        """Admit a tick, or refuse it and journal why. Synchronous: the answer holds when it is given."""
-        batch_id = self._recorder.next_batch_id()
-        runners = self._jobs.runners
+    def request(self, trigger: TickTrigger, only: Runner | None = None) -> Tick | TickResult:
+        """Admit a tick, or refuse it and journal why. Synchronous: the answer holds when it is given.
+
+        `only`: of this runner alone, paused or not; otherwise of all that are not paused.
+        """
+        runners, paused = (self._jobs.runners, self._paused()) if only is None else ((only,), None)
         if self._stopping():
-            return self._refuse(batch_id, "skipped_stopping", trigger, len(runners))
+            return refuse(self._recorder, "skipped_stopping", trigger, len(runners))
         if self.in_flight is not None:
-            return self._refuse(batch_id, "skipped_busy", trigger, len(runners))
+            return refuse(self._recorder, "skipped_busy", trigger, len(runners))
         if not runners:
-            return self._refuse(batch_id, "skipped_no_runners", trigger, 0)
+            return refuse(self._recorder, "skipped_no_runners", trigger, 0)
+        left_out: tuple[Runner, ...] = ()
+        if paused:
+            left_out = tuple(runner for runner in runners if runner.name in paused)
+            runners = tuple(runner for runner in runners if runner.name not in paused)
         tick = Tick(
-            batch_id, trigger, runners, self._jobs.config, self._live_scope(), self._surroundings, self._timeouts
+            self._recorder.next_batch_id(),
+            trigger,
+            runners,
+            self._jobs.config,
+            self._live_scope(),
+            self._surroundings,
+            self._timeouts,
+            paused=left_out,
         )
         self._in_flight.value = tick
         self._send.send_nowait(tick)
         return tick
-
-    async def run_tick(self, trigger: TickTrigger) -> TickResult:
-        """Request a tick and wait for its end. Cancelling stops the waiting; the tick goes on.
-
-        Raises ConductorStopped when the conductor fails before the tick has ended.
-        """
-        answer = self.request(trigger)
-        if isinstance(answer, TickResult):
-            await trio.lowlevel.checkpoint()
-            return answer
-        await answer.ended.wait()
-        if answer.result is None:
-            raise ConductorStopped("the conductor failed with this tick in flight")
-        return answer.result
 
     @trio.lowlevel.enable_ki_protection
     async def serve(self, after_tick: Callable[[], Awaitable[None]]) -> None:
@@ -104,7 +106,9 @@ class TickGroup:
             await trio.sleep_until(start + due * interval)
             if self._stopping():
                 return
-            self.request("interval")
+            # Where every runner has a schedule of its own there is no group to have a tick.
+            if self._jobs.runners or not self._jobs.scheduled:
+                self.request("interval")
             next_due = max(due + 1, math.floor((trio.current_time() - start) / interval) + 1)
             self._count_missed(next_due - due - 1)
             due = next_due
@@ -119,12 +123,21 @@ class TickGroup:
         """Wait until no tick is in flight. Cancelling stops the waiting only."""
         await self._in_flight.wait_value(lambda tick: tick is None)
 
-    def _refuse(self, batch_id: str, decision: TickDecision, trigger: TickTrigger, runner_count: int) -> TickResult:
-        details = {"trigger": trigger}
-        self._recorder.write(FRAMEWORK, f"tick_{decision}", batch_id, result=decision, details=details)
-        return TickResult(batch_id, decision, runner_count)
-
     def _count_missed(self, missed: int) -> None:
         if missed > 0:
             self.missed_interval_count += missed
             self._recorder.write(FRAMEWORK, "interval_missed", result="missed", details={"missed_tick_count": missed})
+
+
+async def result_of(answer: Tick | TickResult) -> TickResult:
+    """Wait for the end of a tick that was requested, if it was admitted. Cancelling stops the waiting only.
+
+    Raises ConductorStopped when the conductor fails before the tick has ended.
+    """
+    if isinstance(answer, TickResult):
+        await trio.lowlevel.checkpoint()
+        return answer
+    await answer.ended.wait()
+    if answer.result is None:
+        raise ConductorStopped("the conductor failed with this tick in flight")
+    return answer.result

@@ -14,8 +14,7 @@ and transaction the same leader's, so renewals compare the two, and ask again sh
 """
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final, Self, final
 
@@ -23,20 +22,20 @@ import msgspec
 import trio
 
 from .. import records
-from ..errors import Unusable
-from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, Operation
+from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
+from ..runner_records import Claim
 from . import etcd_keys
 from .etcd_address import EtcdAddress
 from .etcd_api import EtcdLease, Event, put
+from .etcd_decisions import answered, check_ttl, decided, stored
 from .etcd_errors import EtcdError
 from .etcd_expiry import ExpiryEstimates
 from .etcd_gateway import EtcdGateway
 from .etcd_keys import LeaseKeys, Seen, StoredRecord
 from .etcd_nodes import EtcdNodes
+from .etcd_runners import EtcdRunners
 
-# Etcd makes no shorter ones, by its default election timeout of a second.
-SHORTEST_TTL: Final = 2.0
 _REVOKE_SECONDS: Final = 0.5
 _REWATCH_PAUSE: Final = 0.1
 _NOBODY: Final = Holder("", "")
@@ -66,6 +65,7 @@ class EtcdLeaseStore:
         self._held: dict[str, Seen] = {}
         self._expiries = ExpiryEstimates(self._gateway)
         self._nodes = EtcdNodes(self._gateway, self._prefix)
+        self._runners = EtcdRunners(self._gateway, self._prefix)
 
     def __repr__(self) -> str:
         return f"EtcdLeaseStore({str(self._address)!r})"
@@ -93,24 +93,20 @@ class EtcdLeaseStore:
         Raises Unusable for a `ttl` below 2 seconds; fractions of a second are rounded up by etcd. The times of the
         answer that are for display are by this machine's clock, since etcd tells none.
         """
-        if ttl < SHORTEST_TTL:
-            raise Unusable(
-                f"ttl must be at least {SHORTEST_TTL:g} seconds with a lease store in etcd, not {ttl:g}: "
-                "etcd grants no shorter leases."
-            )
+        check_ttl(ttl)
         keys = LeaseKeys(self._prefix, lease_name, holder)
         seen = self._held_by(lease_name, holder)
         if seen is None or seen.record is None or seen.record.term != term:
             seen = await self._look(keys)
-        while (changed := _decided(lease_name, seen, holder, ttl, term)) is not None:
+        while (changed := decided(lease_name, seen, holder, ttl, term)) is not None:
             confirmed = await self._confirmed(keys, seen, changed)
             if confirmed is not None:
-                return _answer(confirmed, term, is_leader=True)
+                return answered(confirmed, term, is_leader=True)
             barred, seen = await self._is_barred(keys), await self._look(keys)
             if barred:
                 break
         stands = seen.lease_record(await self._expiries.expires_in(lease_name, seen))
-        return _answer(stands, term, is_leader=False)
+        return answered(stands, term, is_leader=False)
 
     async def release(self, lease_name: str, holder: Holder) -> bool:
         """See `LeaseStore.release`. Cancelling gives the call up, with its connection; it may still be carried out."""
@@ -141,13 +137,46 @@ class EtcdLeaseStore:
         """See `ReleaseWatcher.wait_begun`, and `wait_released` here. Cancelling stops the waiting only."""
         await self._wait(lease_name, lambda record: record.term >= term)
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         """See `NodeRegistry.heartbeat`. Its times are by this machine's clock, since etcd tells none."""
-        await self._nodes.heartbeat(lease_name, node, incarnation, state)
+        await self._nodes.heartbeat(lease_name, node, incarnation, state, fingerprint)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
         return await self._nodes.listed(lease_name)
+
+    async def claims(self, lease_name: str) -> Sequence[Claim]:
+        """See `ClaimStore.claims`."""
+        return await self._runners.claims(lease_name)
+
+    async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """See `ClaimStore.claim`. Cancelling gives the call up, with its connection; it may still be carried out.
+
+        More than 128 claims are kept in several transactions, each of which compares the term. Should it end between
+        two of them, then StaleTerm is raised, and what the earlier ones have kept is kept: it was claimed in time.
+        """
+        return await self._runners.claim(lease_name, claims)
+
+    async def paused(self, lease_name: str) -> Collection[str]:
+        """See `PauseStore.paused`."""
+        return await self._runners.paused(lease_name)
+
+    async def set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        """See `PauseStore.set_paused`. Cancelling gives the call up; it may still be carried out."""
+        await self._runners.set_paused(lease_name, runner, paused)
+
+    async def load_cursor(self, lease_name: str, runner: str) -> str | None:
+        """See `CursorStore.load_cursor`."""
+        return await self._runners.load_cursor(lease_name, runner)
+
+    async def save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+        """See `CursorStore.save_cursor`. Cancelling gives the call up; it may still be carried out.
+
+        Etcd takes 1.5 MiB in a request, unless it was started with another `--max-request-bytes`.
+        """
+        await self._runners.save_cursor(lease_name, runner, term, cursor)
 
     async def _wait(self, lease_name: str, is_over: Callable[[StoredRecord], bool]) -> None:
         keys = LeaseKeys(self._prefix, lease_name, _NOBODY)
@@ -196,7 +225,7 @@ class EtcdLeaseStore:
         Returns None if somebody was faster, or if a keep-alive counts for nothing: then it is to be made again.
         """
         etcd_lease = await self._etcd_lease(seen, changed)
-        record = None if etcd_lease.number == seen.etcd_lease else _stored(changed, etcd_lease.seconds)
+        record = None if etcd_lease.number == seen.etcd_lease else stored(changed, etcd_lease.seconds)
         written = await self._gateway.transact(
             when=keys.unchanged(seen), then=keys.writing(record, alive_by=etcd_lease.number)
         )
@@ -219,27 +248,3 @@ class EtcdLeaseStore:
         if etcd_lease:
             with suppress(EtcdError), trio.move_on_after(_REVOKE_SECONDS):
                 await self._gateway.revoke(etcd_lease)
-
-
-def _decided(lease_name: str, seen: Seen, holder: Holder, ttl: float, term: int | None) -> LeaseRecord | None:
-    changed = records.acquire(seen.lease_record(ttl), holder, ttl, term, 0.0, barred=False)
-    if changed is not None and changed.term == TERM_LIMIT:
-        raise Unusable(f"etcd lease {lease_name!r} has no number left for its next term.")
-    return changed
-
-
-def _answer(record: LeaseRecord | None, term: int | None, *, is_leader: bool) -> LeaseGrant:
-    operation: Operation = "acquire" if term is None else "renew"
-    return records.answer(record, is_leader=is_leader, operation=operation, now=0.0, unix_now=time.time())
-
-
-def _stored(record: LeaseRecord, granted: int) -> StoredRecord:
-    holder = record.holder
-    return StoredRecord(
-        node_id=holder.node_id,
-        incarnation=holder.incarnation,
-        term=record.term,
-        ttl=record.ttl,
-        granted=granted,
-        released=False,
-    )

@@ -178,6 +178,17 @@ def unchanged_since(key: bytes, mod_revision: int) -> Message:
     return {"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": str(mod_revision)}
 
 
+def unwritten_since(key: bytes, end: bytes, revision: int) -> Message:
+    """Compare: no key from `key` up to but without `end` has been written after that revision."""
+    later = str(revision + 1)
+    return {"key": key, "range_end": end, "target": "MOD", "result": "LESS", "mod_revision": later}
+
+
+def holds(key: bytes, value: bytes) -> Message:
+    """Compare: the key is there, with that value."""
+    return {"key": key, "target": "VALUE", "result": "EQUAL", "value": value}
+
+
 def lives_by(key: bytes, lease: int) -> Message:
     """Compare: the key lives by that etcd lease, or by none or is not there, for 0."""
     return {"key": key, "target": "LEASE", "result": "EQUAL", "lease": str(lease)}

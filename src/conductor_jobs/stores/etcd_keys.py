@@ -4,13 +4,17 @@
     PREFIX/lease/NAME/alive                      lives by an etcd lease: where it is missing, the lease has expired
     PREFIX/released/NAME/NODE/INCARNATION        an incarnation that is barred
     PREFIX/nodes/NAME/NODE                       a node's last heartbeat, and when its incarnation's first one was
+    PREFIX/claims/NAME/RUNNER                    the latest claim of a runner
+    PREFIX/paused/NAME/RUNNER                    empty, of a runner that is paused
+    PREFIX/cursors/NAME/RUNNER                   the cursor of a runner, as it is
 
-NAME, NODE and INCARNATION are percent-encoded. The number of the format is in the values, not in the prefix: two
-versions side by side would have a leader each.
+NAME, NODE, INCARNATION and RUNNER are percent-encoded. The number of the format is in the values of records and nodes,
+not in the prefix: two versions side by side would have a leader each. That of the record is the number of what is
+kept of runners too, since their fenced writes look at it.
 """
 
 from typing import Annotated, Literal, final
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
@@ -30,7 +34,7 @@ class StoredRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ttl: Annotated[float, msgspec.Meta(gt=0)]
     granted: Annotated[int, msgspec.Meta(gt=0)]
     released: bool
-    format: Literal[1] = 1
+    format: Literal[2] = 2
 
     @property
     def holder(self) -> Holder:
@@ -51,12 +55,13 @@ class StoredNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: NodeState
     first_seen_at: float
     last_seen_at: float
-    format: Literal[1] = 1
+    fingerprint: str
+    format: Literal[2] = 2
 
     def seen(self) -> NodeSeen:
         """Return it as `NodeRegistry.nodes` does."""
         node = Node(self.node_id, self.host, self.role, self.priority, self.version)
-        return NodeSeen(node, self.incarnation, self.state, self.first_seen_at, self.last_seen_at)
+        return NodeSeen(node, self.incarnation, self.state, self.first_seen_at, self.last_seen_at, self.fingerprint)
 
 
 @final
@@ -100,13 +105,13 @@ class LeaseKeys:
     """The keys of one lease, as one of its holders reads and writes them."""
 
     def __init__(self, prefix: str, lease_name: str, holder: Holder) -> None:
-        root = f"{prefix}/lease/{_part(lease_name)}/"
+        root = f"{prefix}/lease/{part(lease_name)}/"
         self.lease_name: str = lease_name
         self.record: bytes = f"{root}record".encode()
         self.alive: bytes = f"{root}alive".encode()
         #: From where up to where the two are.
-        self.range: tuple[bytes, bytes] = _below(root)
-        incarnation = (_part(lease_name), _part(holder.node_id), _part(holder.incarnation))
+        self.range: tuple[bytes, bytes] = below(root)
+        incarnation = (part(lease_name), part(holder.node_id), part(holder.incarnation))
         self.barred: bytes = "/".join((prefix, "released", *incarnation)).encode()
 
     def seen(self, found: Found) -> Seen:
@@ -140,7 +145,7 @@ def decoded_record(stored: KeyValue) -> StoredRecord:
     try:
         return msgspec.json.decode(stored.value, type=StoredRecord)
     except ValueError as error:
-        raise _not_ours(stored, error) from error
+        raise not_ours(stored, error) from error
 
 
 def decoded_node(stored: KeyValue) -> NodeSeen:
@@ -148,27 +153,42 @@ def decoded_node(stored: KeyValue) -> NodeSeen:
     try:
         return msgspec.json.decode(stored.value, type=StoredNode).seen()
     except ValueError as error:
-        raise _not_ours(stored, error) from error
+        raise not_ours(stored, error) from error
 
 
 def node_range(prefix: str, lease_name: str) -> tuple[bytes, bytes]:
     """Return from where up to where the nodes of a lease are."""
-    return _below(f"{prefix}/nodes/{_part(lease_name)}/")
+    return below(f"{prefix}/nodes/{part(lease_name)}/")
 
 
 def node_key(prefix: str, lease_name: str, node_id: str) -> bytes:
     """Return the key of a node's heartbeats."""
-    return f"{prefix}/nodes/{_part(lease_name)}/{_part(node_id)}".encode()
+    return f"{prefix}/nodes/{part(lease_name)}/{part(node_id)}".encode()
 
 
-def _not_ours(stored: KeyValue, error: ValueError) -> Unusable:
+def runner_of(stored: KeyValue, folder: str) -> str:
+    """Return the runner that a key of `folder` is of. Raises Unusable, naming the key, where it is none of ours."""
+    encoded = stored.key[len(folder) :]
+    try:
+        runner = unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError as error:
+        raise not_ours(stored, error) from error
+    if part(runner).encode() != encoded:
+        raise not_ours(stored, ValueError("its key is encoded otherwise"))
+    return runner
+
+
+def not_ours(stored: KeyValue, error: ValueError) -> Unusable:
+    """Say of a key that something is wrong with what it holds, or with itself."""
     name = stored.key.decode(errors="replace")
     return Unusable(f"etcd key {name!r} holds what this conductor-jobs would not write: {error}.")
 
 
-def _below(folder: str) -> tuple[bytes, bytes]:
+def below(folder: str) -> tuple[bytes, bytes]:
+    """Return from where up to where the keys are that begin with `folder`, which ends in a slash."""
     return folder.encode(), f"{folder[:-1]}0".encode()  # "0" is the character after "/"
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """Return a name as a part of a key."""
     return quote(name, safe="")

@@ -26,14 +26,16 @@ class EtcdNodes:
         # By a node's key: the incarnation that was last written here, and when its first heartbeat was.
         self._first: dict[bytes, tuple[str, float]] = {}
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         """Write a node's key anew."""
         key = node_key(self._prefix, lease_name, node.node_id)
         known = await self._first_seen_at(key, incarnation)
         now = time.time()
         since = now if known is None else min(known, now)
         described = (node.node_id, node.host, node.role, node.priority, node.version)
-        stored = StoredNode(*described, incarnation, state, since, now)
+        stored = StoredNode(*described, incarnation, state, since, now, fingerprint)
         await self._gateway.write(key, msgspec.json.encode(stored))
         self._first[key] = incarnation, since
 

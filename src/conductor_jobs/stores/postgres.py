@@ -6,22 +6,27 @@ for a release.
 """
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, LiteralString, Self, final
+from typing import Any, Final, LiteralString, Self, TypeVar, final
 
 import psycopg
 import trio
 
 from .. import records
-from ..errors import Unusable
+from ..errors import StaleTerm, Unusable
 from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
+from ..runner_records import Claim
+from . import postgres_runners
 from .postgres_connections import Connections, Line, Threads, seconds_left
+from .postgres_nodes import HEARTBEAT, NODES, node_seen
 from .postgres_schema import problem, with_schema
 from .postgres_url import Place, parsed
 from .postgres_watches import Holds, Watches
+
+T = TypeVar("T")
 
 # More than can be connecting at a time: only these are not ended by whoever gives them up.
 _THREADS: Final = 16
@@ -42,24 +47,9 @@ _DEFAULTS: Final = {
 _ACQUIRE: Final = """
 SELECT granted, (lease).node_id, (lease).incarnation, (lease).term, (lease).ttl, (lease).released,
        extract(epoch FROM (lease).expires_at - clock)::float8, extract(epoch FROM clock)::float8
-FROM conductor_jobs.acquire(%s, %s, %s, %s, %s, %s, %s, %s)
+FROM conductor_jobs.acquire_v2(%s, %s, %s, %s, %s, %s, %s, %s)
 """
-_RELEASE: Final = "SELECT conductor_jobs.release(%s, %s, %s, %s)"
-_HEARTBEAT: Final = """
-INSERT INTO conductor_jobs.node AS before
-    (lease_name, node_id, host, role, priority, version, incarnation, state, first_seen_at, last_seen_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, statement_timestamp(), statement_timestamp())
-ON CONFLICT (lease_name, node_id) DO UPDATE SET
-    host = excluded.host, role = excluded.role, priority = excluded.priority, version = excluded.version,
-    incarnation = excluded.incarnation, state = excluded.state, last_seen_at = excluded.last_seen_at,
-    first_seen_at = CASE before.incarnation WHEN excluded.incarnation
-        THEN least(before.first_seen_at, excluded.first_seen_at) ELSE excluded.first_seen_at END
-"""
-_NODES: Final = """
-SELECT node_id, host, role, priority, version, incarnation, state,
-       extract(epoch FROM first_seen_at)::float8, extract(epoch FROM last_seen_at)::float8
-FROM conductor_jobs.node WHERE lease_name = %s ORDER BY node_id COLLATE "C"
-"""
+_RELEASE: Final = "SELECT conductor_jobs.release_v2(%s, %s, %s, %s)"
 
 
 @final
@@ -86,6 +76,7 @@ class PostgresLeaseStore:
         self._watch_lines = Connections(parameters)
         self._lease_threads = Threads(_THREADS)
         self._node_threads = Threads(_THREADS)
+        self._runner_threads = Threads(_THREADS)
         self._watch_threads = Threads(_THREADS)
         self._watches = trio.lowlevel.RunVar[Watches]("those who wait for a PostgreSQL lease store")
         self._users = 0
@@ -143,15 +134,58 @@ class PostgresLeaseStore:
         """See `ReleaseWatcher.wait_begun`. Cancelling stops the waiting only."""
         await self._watch(lease_name, lambda standing: standing.term >= term)
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         """See `NodeRegistry.heartbeat`. Cancelling gives the call up; it may still be carried out."""
         described = (lease_name, node.node_id, node.host, node.role, node.priority, node.version, incarnation, state)
-        await self._ask(self._node_threads, _HEARTBEAT, described)
+        await self._ask(self._node_threads, HEARTBEAT, (*described, fingerprint))
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
-        rows = await self._ask(self._node_threads, _NODES, (lease_name,))
-        return [NodeSeen(Node(*row[:5]), *row[5:]) for row in rows]
+        rows = await self._ask(self._node_threads, NODES, (lease_name,))
+        return [node_seen(*row) for row in rows]
+
+    async def claims(self, lease_name: str) -> Sequence[Claim]:
+        """See `ClaimStore.claims`."""
+        return await self._of_runners(lambda line: postgres_runners.claims(line, lease_name))
+
+    async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """See `ClaimStore.claim`. Cancelling gives the call up; it may still be carried out."""
+        if not claims:
+            return []
+        (term,) = {claim.term for claim in claims}
+        patience = _patience_ms()
+        record, kept = await self._of_runners(
+            lambda line: postgres_runners.claim(line, lease_name, claims, term, patience)
+        )
+        _require_present(record, lease_name, term)
+        return kept
+
+    async def paused(self, lease_name: str) -> Collection[str]:
+        """See `PauseStore.paused`."""
+        return await self._of_runners(lambda line: postgres_runners.paused(line, lease_name))
+
+    async def set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        """See `PauseStore.set_paused`. Cancelling gives the call up; carried out late, it undoes no later one."""
+        patience = _patience_ms()
+        await self._of_runners(lambda line: postgres_runners.set_paused(line, lease_name, runner, paused, patience))
+
+    async def load_cursor(self, lease_name: str, runner: str) -> str | None:
+        """See `CursorStore.load_cursor`."""
+        return await self._of_runners(lambda line: postgres_runners.load_cursor(line, lease_name, runner))
+
+    async def save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+        """See `CursorStore.save_cursor`. Cancelling gives the call up; carried out late, it undoes no later one."""
+        patience = _patience_ms()
+        record = await self._of_runners(
+            lambda line: postgres_runners.save_cursor(line, lease_name, runner, term, cursor, patience)
+        )
+        _require_present(record, lease_name, term)
+
+    async def _of_runners(self, work: Callable[[Line], T]) -> T:
+        with self._understood():
+            return await self._lines.run(self._runner_threads, partial(with_schema, work=work))
 
     async def _ask(
         self, threads: Threads, query: LiteralString, parameters: tuple[object, ...]
@@ -204,6 +238,11 @@ def _names(lease_name: str, holder: Holder) -> tuple[str, str, str]:
         if "\0" in name:
             raise Unusable(f"{field} {name!r} has a NUL character in it, which PostgreSQL cannot keep.")
     return lease_name, holder.node_id, holder.incarnation
+
+
+def _require_present(record: LeaseRecord | None, lease_name: str, term: int) -> None:
+    if not records.is_present(record, term):
+        raise StaleTerm(records.stale_text(record, lease_name, term))
 
 
 def _patience_ms() -> int:

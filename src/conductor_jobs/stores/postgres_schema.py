@@ -14,11 +14,12 @@ import psycopg
 from psycopg import Connection, IsolationLevel, errors
 
 from ..errors import Unusable
+from . import postgres_runner_schema as runners
 from .postgres_connections import Line
 
 T = TypeVar("T")
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _TABLES: Final = """
 CREATE TABLE conductor_jobs.schema_version (version integer PRIMARY KEY);
@@ -43,9 +44,23 @@ CREATE TABLE conductor_jobs.released (
 CREATE TABLE conductor_jobs.node (
     lease_name text, node_id text, host text NOT NULL, role text NOT NULL, priority bigint NOT NULL,
     version text NOT NULL, incarnation text NOT NULL, state text NOT NULL,
-    first_seen_at timestamptz NOT NULL, last_seen_at timestamptz NOT NULL,
+    fingerprint text NOT NULL, first_seen_at timestamptz NOT NULL, last_seen_at timestamptz NOT NULL,
     PRIMARY KEY (lease_name, node_id)
 );
+"""
+
+_BEGIN: Final = """
+CREATE FUNCTION conductor_jobs.begin_call(patience_ms integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the lease store needs default_transaction_isolation = ''read committed'', not ''%''',
+            current_setting('transaction_isolation') USING ERRCODE = 'feature_not_supported';
+    END IF;
+    PERFORM set_config('lock_timeout', patience_ms::text, true);
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+END $$;
 """
 
 # The seed of the hash, "cjob", sets our locks apart from those of others.
@@ -58,14 +73,7 @@ CREATE FUNCTION conductor_jobs.read_locked(
     asked_name text, patience_ms integer, OUT lease conductor_jobs.lease, OUT clock timestamptz
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'the lease store needs default_transaction_isolation = ''read committed'', not ''%''',
-            current_setting('transaction_isolation') USING ERRCODE = 'feature_not_supported';
-    END IF;
-    PERFORM set_config('lock_timeout', patience_ms::text, true);
-    IF current_setting('synchronous_commit') = 'off' THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
+    PERFORM conductor_jobs.begin_call(patience_ms);
     PERFORM pg_advisory_xact_lock(hashtextextended(asked_name, 1667919714));
     SELECT * INTO lease FROM conductor_jobs.lease l WHERE l.name = asked_name;
     clock := clock_timestamp();
@@ -82,7 +90,7 @@ END $$;
 
 # A campaign that its asker gave up long ago, and that arrives after all, must not supersede its later term.
 _ACQUIRE: Final = """
-CREATE FUNCTION conductor_jobs.acquire(
+CREATE FUNCTION conductor_jobs.acquire_v2(
     asked_name text, asker_node_id text, asker_incarnation text, asked_ttl double precision, asked_term numeric,
     asked_at bigint, asker_gave_up bigint, patience_ms integer,
     OUT granted boolean, OUT lease conductor_jobs.lease, OUT clock timestamptz
@@ -125,7 +133,7 @@ END $$;
 """
 
 _RELEASE: Final = """
-CREATE FUNCTION conductor_jobs.release(
+CREATE FUNCTION conductor_jobs.release_v2(
     asked_name text, asker_node_id text, asker_incarnation text, patience_ms integer, OUT freed boolean
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -142,7 +150,7 @@ BEGIN
 END $$;
 """
 
-_CREATE: Final = _TABLES + _READ + _ACQUIRE + _RELEASE
+_CREATE: Final = _TABLES + runners.TABLES + _BEGIN + _READ + _ACQUIRE + _RELEASE + runners.FUNCTIONS
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('conductor_jobs', 1667919714))"
 _WHAT_IS_THERE: Final = """
 SELECT to_regnamespace('conductor_jobs') IS NOT NULL, to_regclass('conductor_jobs.schema_version') IS NOT NULL,

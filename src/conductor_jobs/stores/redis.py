@@ -1,11 +1,11 @@
 """A lease store in Redis or Valkey: one leader among the processes that reach one server (or its primary).
 
-Every call is one Lua script (`redis_scripts`), which decides by the server's clock. A call has a connection to itself
+Every call that decides is one Lua script (`redis_scripts`), by the server's clock. A call has a connection to itself
 (`redis_connections`); a release is published, and a standby that waits for it listens on a connection of its own.
 """
 
 import warnings
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -15,9 +15,12 @@ import msgspec
 
 from .. import records
 from ..errors import Unusable
-from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, Role
+from ..lease import Holder, LeaseGrant, Node, NodeSeen, NodeState
 from ..records import LeaseRecord
-from .redis_scripts import ACQUIRE, HEARTBEAT, RELEASE, SCHEMA, Script, key
+from ..runner_records import Claim
+from .redis_answers import described, lease_record, node_seen, taken_apart
+from .redis_runners import RedisRunners
+from .redis_scripts import ACQUIRE, HEARTBEAT, RELEASE, Script, key
 from .redis_url import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:
@@ -26,10 +29,6 @@ if TYPE_CHECKING:
 
 # In microseconds: more than a century, and small enough for Lua's numbers.
 _LONGEST_TTL: Final = 2**52
-
-
-# Of a node, beside its id and the times of its heartbeats: host, role, priority, version, incarnation, state.
-_Described = tuple[str, Role, int, str, str, NodeState]
 
 
 @final
@@ -60,6 +59,7 @@ class RedisLeaseStore:
         self._open: Callable[[], AbstractAsyncContextManager[Opened]] = partial(opened, self._address)
         self._manager: AbstractAsyncContextManager[Opened] | None = None
         self._kept: Opened | None = None
+        self._runners = RedisRunners(self._address, self._lent)
 
     def __repr__(self) -> str:
         return f"RedisLeaseStore({str(self._address)!r})"
@@ -112,11 +112,13 @@ class RedisLeaseStore:
         """See `ReleaseWatcher.wait_begun`. Cancelling stops the waiting only."""
         await self._wait(lease_name, lambda standing: standing.term >= term)
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         """See `NodeRegistry.heartbeat`. Cancelling gives the call up at once; it may still be carried out."""
-        described = msgspec.json.encode((node.host, node.role, node.priority, node.version, incarnation, state))
+        facts = [node.node_id, incarnation, described(node, incarnation, state, fingerprint)]
         async with self._lent() as connection:
-            await connection.run(HEARTBEAT, [key(lease_name, "nodes")], [node.node_id, incarnation, described.decode()])
+            await connection.run(HEARTBEAT, [key(lease_name, "nodes")], facts)
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
@@ -124,9 +126,33 @@ class RedisLeaseStore:
             answer = await connection.ask(b"HGETALL", key(lease_name, "nodes"))
         assert isinstance(answer, dict)
         try:
-            return sorted((_node_seen(node_id, described) for node_id, described in answer.items()), key=_node_id)
+            return sorted((node_seen(node_id, kept) for node_id, kept in answer.items()), key=_node_id)
         except ValueError as error:
             raise Unusable(f"{self._address} has a node of {lease_name!r} that is not ours: {error}.") from error
+
+    async def claims(self, lease_name: str) -> Sequence[Claim]:
+        """See `ClaimStore.claims`."""
+        return await self._runners.claims(lease_name)
+
+    async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """See `ClaimStore.claim`. Cancelling gives the call up at once; it may still be carried out, as a whole."""
+        return await self._runners.claim(lease_name, claims)
+
+    async def paused(self, lease_name: str) -> Collection[str]:
+        """See `PauseStore.paused`."""
+        return await self._runners.paused(lease_name)
+
+    async def set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        """See `PauseStore.set_paused`. Cancelling gives the call up at once; it may still be carried out."""
+        await self._runners.set_paused(lease_name, runner, paused)
+
+    async def load_cursor(self, lease_name: str, runner: str) -> str | None:
+        """See `CursorStore.load_cursor`."""
+        return await self._runners.load_cursor(lease_name, runner)
+
+    async def save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+        """See `CursorStore.save_cursor`. Cancelling gives the call up at once; it may still be carried out."""
+        await self._runners.save_cursor(lease_name, runner, term, cursor)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator["Opened"]:
@@ -169,39 +195,11 @@ class RedisLeaseStore:
         barred_as = msgspec.json.encode((holder.node_id, holder.incarnation)).decode()
         who = (holder.node_id, holder.incarnation, barred_as, key(lease_name, "changes"))
         reply = await connection.run(script, keys, [*who, *arguments])
-        assert isinstance(reply, list)
-        verdict, *facts = reply
         try:
-            now, *kept = _checked(verdict, facts)
-            return verdict == b"granted", int(now) / 1e6, _record(int(now), *kept) if kept else None
+            verdict, (now, *kept) = taken_apart(reply)
+            return verdict == b"granted", int(now) / 1e6, lease_record(int(now), *kept)
         except ValueError as error:
             raise Unusable(f"{self._address} has a lease {lease_name!r} that cannot be used: {error}.") from error
-
-
-def _checked(verdict: bytes, facts: list[bytes]) -> list[bytes]:
-    if verdict != b"foreign":
-        return facts
-    field, text = (fact.decode(errors="replace") for fact in facts)
-    if field == "schema" and text.isdigit():
-        raise ValueError(f"it has schema version {text!r}, and this conductor-jobs knows {SCHEMA}")
-    if field == "term" and text == str(TERM_LIMIT - 1):
-        raise ValueError("no number is left for its next term")
-    raise ValueError(f"its {field} is {text!r}, which no conductor-jobs wrote")
-
-
-def _record(now: int, *kept: bytes) -> LeaseRecord:
-    _schema, node_id, incarnation, term, ttl_us, expires_at_us, _server, released = kept
-    holder = Holder(node_id.decode(), incarnation.decode())
-    # Counted from `now`: a float of this epoch's seconds cannot tell microseconds apart.
-    expires_in = (int(expires_at_us) - now) / 1e6
-    return LeaseRecord(holder, int(term), int(ttl_us) / 1e6, expires_in, released == b"1")
-
-
-def _node_seen(node_id: bytes, kept: bytes) -> NodeSeen:
-    first_seen_at, last_seen_at, described = kept.split(b" ", 2)
-    host, role, priority, version, incarnation, state = msgspec.json.decode(described, type=_Described)
-    node = Node(node_id.decode(), host, role, priority, version)
-    return NodeSeen(node, incarnation, state, float(first_seen_at), float(last_seen_at))
 
 
 def _node_id(seen: NodeSeen) -> str:

@@ -11,32 +11,25 @@ A row that was written in another boot, or in another time namespace, gets its w
 two time namespaces would give it to the row of a dead leader for ever: nobody would lead, but never two.)
 """
 
-import math
 import os
-import random
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar, final
-
-import trio
+from typing import Final, Self, final
 
 from .. import records
-from ..clocks import boot_clock_domain, boot_time
 from ..errors import Unusable
 from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState
-from ..records import LeaseRecord
-from .sqlite_file import is_busy, transaction
+from ..runner_records import Claim
+from . import sqlite_leases, sqlite_runners
+from .sqlite_file import transaction
 from .sqlite_refusals import Refusals, stamp_of
+from .sqlite_threads import Abandoned, Threads
 
-T = TypeVar("T")
-Abandoned = Callable[[], bool]
-
-_RETRY_PAUSE: Final = (0.005, 0.03)
 _LEASE_THREADS: Final = 4
 _NODE_THREADS: Final = 2
+# One writes to the file at a time: more of them would only stand in the way of renewals.
+_RUNNER_THREADS: Final = 2
 
 
 @final
@@ -55,10 +48,9 @@ class SQLiteLeaseStore:
         self.path: Path = Path(path).absolute()
         self._file = self.path.resolve()
         self._refusals = Refusals()
-        # Limiters of our own in every Trio run: neither the threads of the application nor heartbeats that hang
-        # ever starve a renewal (I6).
-        self._lease_limiter = trio.lowlevel.RunVar[trio.CapacityLimiter](f"lease threads of {self.path}")
-        self._node_limiter = trio.lowlevel.RunVar[trio.CapacityLimiter](f"node threads of {self.path}")
+        self._lease_threads = Threads(_LEASE_THREADS)
+        self._node_threads = Threads(_NODE_THREADS)
+        self._runner_threads = Threads(_RUNNER_THREADS)
 
     def __repr__(self) -> str:
         return f"SQLiteLeaseStore({str(self.path)!r})"
@@ -78,25 +70,55 @@ class SQLiteLeaseStore:
 
     async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
         """See `LeaseStore.acquire`. Cancelling gives the call up; it may still be carried out."""
-        return await self._for_lease(lambda abandoned: self._acquire(abandoned, lease_name, holder, ttl, term))
+        return await self._lease_threads.run(lambda abandoned: self._acquire(abandoned, lease_name, holder, ttl, term))
 
     async def release(self, lease_name: str, holder: Holder) -> bool:
         """See `LeaseStore.release`. Cancelling gives the call up; it may still be carried out."""
-        return await self._for_lease(lambda _: self._release(lease_name, holder))
+        return await self._lease_threads.run(lambda _: self._release(lease_name, holder))
 
-    async def heartbeat(self, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         """See `NodeRegistry.heartbeat`. Cancelling gives the call up; it may still be carried out."""
-        await self._for_node(lambda abandoned: self._heartbeat(abandoned, lease_name, node, incarnation, state))
+        await self._node_threads.run(
+            lambda abandoned: self._heartbeat(abandoned, lease_name, node, incarnation, state, fingerprint)
+        )
 
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         """See `NodeRegistry.nodes`."""
-        return await self._for_node(lambda abandoned: self._nodes(abandoned, lease_name))
+        return await self._node_threads.run(lambda abandoned: self._nodes(abandoned, lease_name))
 
-    async def _for_lease(self, call: Callable[[Abandoned], T]) -> T:
-        return await _in_thread(call, _limiter(self._lease_limiter, _LEASE_THREADS))
+    async def claims(self, lease_name: str) -> Sequence[Claim]:
+        """See `ClaimStore.claims`."""
+        return await self._runner_threads.run(lambda abandoned: sqlite_runners.claims(abandoned, self.path, lease_name))
 
-    async def _for_node(self, call: Callable[[Abandoned], T]) -> T:
-        return await _in_thread(call, _limiter(self._node_limiter, _NODE_THREADS))
+    async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """See `ClaimStore.claim`. Cancelling gives the call up; it may still be carried out."""
+        return await self._runner_threads.run(
+            lambda abandoned: sqlite_runners.claim(abandoned, self.path, lease_name, claims)
+        )
+
+    async def paused(self, lease_name: str) -> Collection[str]:
+        """See `PauseStore.paused`."""
+        return await self._runner_threads.run(lambda abandoned: sqlite_runners.paused(abandoned, self.path, lease_name))
+
+    async def set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        """See `PauseStore.set_paused`. Cancelling gives the call up; it may still be carried out."""
+        await self._runner_threads.run(
+            lambda abandoned: sqlite_runners.set_paused(abandoned, self.path, lease_name, runner, paused)
+        )
+
+    async def load_cursor(self, lease_name: str, runner: str) -> str | None:
+        """See `CursorStore.load_cursor`."""
+        return await self._runner_threads.run(
+            lambda abandoned: sqlite_runners.load_cursor(abandoned, self.path, lease_name, runner)
+        )
+
+    async def save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+        """See `CursorStore.save_cursor`. Cancelling gives the call up; it may still be carried out."""
+        await self._runner_threads.run(
+            lambda abandoned: sqlite_runners.save_cursor(abandoned, self.path, lease_name, runner, term, cursor)
+        )
 
     def _acquire(
         self, abandoned: Abandoned, lease_name: str, holder: Holder, ttl: float, term: int | None
@@ -105,13 +127,13 @@ class SQLiteLeaseStore:
         if (refusal := self._refusals.again(lease_name, holder, ttl, stamp)) is not None:
             return refusal
         with transaction(self.path, abandoned) as database:
-            now, before = self._read(database, lease_name)
-            barred = _is_barred(database, lease_name, holder)
+            now, before = sqlite_leases.read(database, self.path, lease_name)
+            barred = sqlite_leases.is_barred(database, lease_name, holder)
             changed = records.acquire(before, holder, ttl, term, now, barred=barred)
             if changed is not None and changed.term == TERM_LIMIT:
                 raise Unusable(f"database {str(self.path)!r} has no number left for the next term of {lease_name!r}.")
             if changed is not None:
-                _write(database, lease_name, changed)
+                sqlite_leases.write(database, lease_name, changed)
             elif before is not None:
                 self._refusals.remember(lease_name, before, stamp, now)
             return records.answer(
@@ -122,109 +144,32 @@ class SQLiteLeaseStore:
                 unix_now=time.time(),
             )
 
-    def _read(self, database: sqlite3.Connection, lease_name: str) -> tuple[float, LeaseRecord | None]:
-        # The clock is read under the write lock: whoever waited for it must not decide by an old time.
-        now = boot_time()
-        row: tuple[Any, ...] | None = database.execute(
-            "SELECT node_id, incarnation, term, ttl, expires_at, released, clock_domain FROM lease WHERE name = ?",
-            (lease_name,),
-        ).fetchone()
-        if row is None:
-            return now, None
-        if problem := _why_not_ours(*row[:5]):
-            raise Unusable(f"database {str(self.path)!r} has a lease {lease_name!r} that is not ours: {problem}.")
-        node_id, incarnation, term, ttl, expires_at, released, domain = row
-        record = LeaseRecord(Holder(node_id, incarnation), term, ttl, expires_at, bool(released))
-        # An expiry that lies further ahead than a whole ttl was counted on no clock of ours either.
-        if domain != boot_clock_domain() or expires_at > now + ttl:
-            record = records.restamped(record, now)
-            _write(database, lease_name, record)
-        return now, record
-
     def _release(self, lease_name: str, holder: Holder) -> bool:
         # Never too late to be right: it frees and bars only what this incarnation has.
         with transaction(self.path) as database:
-            now, before = self._read(database, lease_name)
-            row = (lease_name, holder.node_id, holder.incarnation)
-            database.execute("INSERT OR IGNORE INTO released VALUES (?, ?, ?)", row)
+            now, before = sqlite_leases.read(database, self.path, lease_name)
+            sqlite_leases.bar(database, lease_name, holder)
             freed = records.release(before, holder)
             if freed is not None:
-                _write(database, lease_name, freed)
+                sqlite_leases.write(database, lease_name, freed)
             return records.was_held(before, holder, now)
 
-    def _heartbeat(self, abandoned: Abandoned, lease_name: str, node: Node, incarnation: str, state: NodeState) -> None:
+    def _heartbeat(
+        self, abandoned: Abandoned, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
         described = (lease_name, node.node_id, node.host, node.role, node.priority, node.version)
         with transaction(self.path, abandoned) as database:
             now = time.time()
             query = "SELECT min(first_seen_at, ?) FROM node WHERE lease_name = ? AND node_id = ? AND incarnation = ?"
             (since,) = database.execute(query, (now, lease_name, node.node_id, incarnation)).fetchone() or (now,)
-            row = (*described, incarnation, state, since, now)
-            database.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            row = (*described, incarnation, state, since, now, fingerprint)
+            database.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _nodes(self, abandoned: Abandoned, lease_name: str) -> Sequence[NodeSeen]:
         query = (
-            "SELECT node_id, host, role, priority, version, incarnation, state, first_seen_at, last_seen_at"
-            " FROM node WHERE lease_name = ? ORDER BY node_id"
+            "SELECT node_id, host, role, priority, version, incarnation, state, first_seen_at, last_seen_at,"
+            " fingerprint FROM node WHERE lease_name = ? ORDER BY node_id"
         )
         with transaction(self.path, abandoned) as database:
             rows = database.execute(query, (lease_name,)).fetchall()
         return [NodeSeen(Node(*row[:5]), *row[5:]) for row in rows]
-
-
-def _limiter(of_run: trio.lowlevel.RunVar[trio.CapacityLimiter], threads: int) -> trio.CapacityLimiter:
-    try:
-        return of_run.get()
-    except LookupError:
-        of_run.set(trio.CapacityLimiter(threads))
-        return of_run.get()
-
-
-async def _in_thread(call: Callable[[Abandoned], T], limiter: trio.CapacityLimiter) -> T:
-    # An abandoned campaign that came through late would supersede the term of a later one of our own.
-    given_up = threading.Event()
-    try:
-        while True:
-            try:
-                return await trio.to_thread.run_sync(call, given_up.is_set, abandon_on_cancel=True, limiter=limiter)
-            except sqlite3.OperationalError as error:
-                if not is_busy(error):
-                    raise
-            await trio.sleep(random.uniform(*_RETRY_PAUSE))
-    finally:
-        given_up.set()
-
-
-def _why_not_ours(node_id: object, incarnation: object, term: object, ttl: object, expires_at: object) -> str | None:
-    # SQLite keeps anything in any column.
-    for column, value, holds in (
-        ("node_id", node_id, type(node_id) is str),
-        ("incarnation", incarnation, type(incarnation) is str),
-        ("term", term, type(term) is int and 0 < term < TERM_LIMIT),
-        ("ttl", ttl, type(ttl) is float and 0 < ttl < math.inf),
-        ("expires_at", expires_at, type(expires_at) is float),
-    ):
-        if not holds:
-            return f"{column} {value!r}"
-    return None
-
-
-def _write(database: sqlite3.Connection, lease_name: str, record: LeaseRecord) -> None:
-    holder = (record.holder.node_id, record.holder.incarnation)
-    database.execute(
-        "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            lease_name,
-            *holder,
-            record.term,
-            record.ttl,
-            record.expires_at,
-            record.released,
-            boot_clock_domain(),
-        ),
-    )
-
-
-def _is_barred(database: sqlite3.Connection, lease_name: str, holder: Holder) -> bool:
-    key = (lease_name, holder.node_id, holder.incarnation)
-    query = "SELECT 1 FROM released WHERE name = ? AND node_id = ? AND incarnation = ?"
-    return database.execute(query, key).fetchone() is not None

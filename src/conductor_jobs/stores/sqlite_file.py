@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 from ..errors import Unusable
 
 APPLICATION_ID: Final = 0x636A6F62  # "cjob": tells our files from those of other applications
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SCHEMA: Final = """
 CREATE TABLE lease (
     name TEXT PRIMARY KEY, node_id TEXT NOT NULL, incarnation TEXT NOT NULL, term INTEGER NOT NULL,
@@ -24,7 +24,16 @@ CREATE TABLE released (
 CREATE TABLE node (
     lease_name TEXT NOT NULL, node_id TEXT NOT NULL, host TEXT NOT NULL, role TEXT NOT NULL,
     priority INTEGER NOT NULL, version TEXT NOT NULL, incarnation TEXT NOT NULL, state TEXT NOT NULL,
-    first_seen_at REAL NOT NULL, last_seen_at REAL NOT NULL, PRIMARY KEY (lease_name, node_id)
+    first_seen_at REAL NOT NULL, last_seen_at REAL NOT NULL, fingerprint TEXT NOT NULL,
+    PRIMARY KEY (lease_name, node_id)
+) WITHOUT ROWID;
+CREATE TABLE claim (
+    lease_name TEXT NOT NULL, runner TEXT NOT NULL, due_at INTEGER NOT NULL, term INTEGER NOT NULL, result TEXT,
+    PRIMARY KEY (lease_name, runner)
+) WITHOUT ROWID;
+CREATE TABLE paused (lease_name TEXT NOT NULL, runner TEXT NOT NULL, PRIMARY KEY (lease_name, runner)) WITHOUT ROWID;
+CREATE TABLE cursor (
+    lease_name TEXT NOT NULL, runner TEXT NOT NULL, cursor TEXT NOT NULL, PRIMARY KEY (lease_name, runner)
 ) WITHOUT ROWID;
 """
 # Compared but for blanks and line breaks, so that a change of them here is no other schema.
@@ -128,8 +137,8 @@ def _is_prepared(database: sqlite3.Connection, path: Path) -> bool:
 
 def _require_our_tables(database: sqlite3.Connection, path: Path) -> None:
     # A table that was copied has lost its key, and a trigger may swallow writes: then two nodes would get one lease.
-    query = "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('lease', 'released', 'node') AND type != 'index'"
-    found = {name: " ".join(sql.split()) for name, sql in database.execute(query)}
+    query = "SELECT name, sql, tbl_name FROM sqlite_master WHERE type != 'index'"
+    found = {name: " ".join(sql.split()) for name, sql, table in database.execute(query) if table in _TABLES}
     altered = sorted(name for name in found.keys() | _TABLES.keys() if found.get(name) != _TABLES.get(name))
     if altered:
         raise Unusable(f"database {str(path)!r} was altered: {', '.join(altered)} is missing or not as we made it.")

@@ -1,0 +1,127 @@
+"""What the store keeps of runners, as the engine asks for it: again and again, until it has an answer or no term.
+
+A claim that the store has not confirmed is no claim, so nothing is run for it; and a run that has ended has not ended
+for the next leader before the store knows. Both are asked for until the term is over.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar, final
+
+import trio
+
+from .errors import LeaseLost, StaleTerm
+from .journal import LEASE
+from .lease import LeaseStore
+from .recorder import Recorder
+from .runner_records import Claim, keeps_claims, keeps_pauses
+from .store_calls import call_store, problem_text
+from .term import Term
+from .timing import LeaseTiming
+
+T = TypeVar("T")
+_SHORTEST_PAUSE = 0.05
+
+
+@final
+class Ledger:
+    """Claims and pauses of one lease. Every call may be cancelled, its outcome then being unknown."""
+
+    def __init__(self, store: LeaseStore, lease_name: str, timing: LeaseTiming, recorder: Recorder) -> None:
+        self._store = store
+        self._lease_name = lease_name
+        self._timing = timing
+        self._recorder = recorder
+        #: Who is paused, as the store said last.
+        self.paused: frozenset[str] = frozenset()
+        #: The latest claim of each runner, as the store said last or took from us.
+        self.claims: dict[str, Claim] = {}
+        #: The store has been asked once who is paused.
+        self.looked: trio.Event = trio.Event()
+        self._failures = 0
+
+    @property
+    def keeps_claims(self) -> bool:
+        """Whether the store can keep claims, without which no schedule can be kept."""
+        return keeps_claims(self._store)
+
+    async def read_claims(self, term: Term) -> dict[str, Claim]:
+        """Return the latest claim of each runner. Raises LeaseLost once the term is over."""
+        store = self._store
+        assert keeps_claims(store)
+        claims = await self._until_answered(term, lambda: store.claims(self._lease_name))
+        self.claims = {claim.runner: claim for claim in claims}
+        return self.claims
+
+    async def claim(self, term: Term, claims: Iterable[Claim]) -> Sequence[Claim]:
+        """Have claims kept, and return those that are: a run may begin. Raises LeaseLost once the term is over."""
+        store, wanted = self._store, list(claims)
+        if not wanted:
+            return ()
+        assert keeps_claims(store)
+        kept = await self._until_answered(term, lambda: store.claim(self._lease_name, wanted))
+        self.claims.update({claim.runner: claim for claim in kept})
+        return kept
+
+    async def read_paused(self, term: Term) -> frozenset[str]:
+        """Return who is paused. Raises LeaseLost once the term is over."""
+        store = self._store
+        if keeps_pauses(store):
+            self.paused = frozenset(await self._until_answered(term, lambda: store.paused(self._lease_name)))
+        return self.paused
+
+    @trio.lowlevel.enable_ki_protection
+    async def keep_paused_known(self) -> None:
+        """Read who is paused now and then, also as a standby: whoever comes to lead has to know. Cancelling ends it."""
+        store = self._store
+        while keeps_pauses(store):
+            # Of a store that fails, what it said last stands; the lease task says that it fails.
+            with contextlib.suppress(Exception):
+                self.paused = frozenset(await self._once(lambda: store.paused(self._lease_name)))
+            self.looked.set()
+            await trio.sleep(self._timing.heartbeat_interval)
+        self.looked.set()
+
+    async def read(self) -> None:
+        """Read claims and pauses once, in any state of the node. Raises what the store raises, NoAnswer if nothing."""
+        store = self._store
+        if keeps_claims(store):
+            claims = await self._once(lambda: store.claims(self._lease_name))
+            self.claims = {claim.runner: claim for claim in claims}
+        if keeps_pauses(store):
+            self.paused = frozenset(await self._once(lambda: store.paused(self._lease_name)))
+
+    async def set_paused(self, runner: str, paused: bool) -> None:
+        """Pause or resume a runner, on every node. Raises what the store raises, NoAnswer when it does not answer."""
+        store = self._store
+        if not keeps_pauses(store):
+            raise RuntimeError(
+                f"{type(store).__name__} does not keep who is paused: it lacks `paused` and `set_paused`"
+            )
+        await self._once(lambda: store.set_paused(self._lease_name, runner, paused))
+        self.paused = self.paused | {runner} if paused else self.paused - {runner}
+
+    async def _until_answered(self, term: Term, call: Callable[[], Awaitable[T]]) -> T:
+        failures = 0
+        while True:
+            term.check_lease()
+            try:
+                answer = await self._once(call)
+            except StaleTerm as error:
+                # A later term has begun; the lease task has not heard of it yet.
+                raise LeaseLost(str(error)) from error
+            except Exception as error:  # noqa: BLE001 - whatever the store raises, it may do better later
+                failures += 1
+                self._failed(error)
+                await trio.sleep(max(_SHORTEST_PAUSE, self._timing.backoff(failures)))
+            else:
+                self._failures = 0
+                return answer
+
+    async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await call_store(call, self._timing.store_timeout)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            self._recorder.write(LEASE, "claim_failed", result="failed", error=problem_text(error))

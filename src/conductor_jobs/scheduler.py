@@ -1,0 +1,223 @@
+"""The schedule task: when the runners that have a schedule are run, and what becomes of due instants that are not.
+
+    a term begins ──> claims are read ──> the agenda is made: what was due since then comes first
+                                             │
+      ┌── waits for the next start, a second at the most (the wall clock may be set meanwhile) <──┐
+      └── what is due: misfires are judged, instants claimed in the store, runs begun ────────────┘
+
+A run is begun only after the store has confirmed its claim (I19). What is done with a claim in hand is work of the term
+like any tick: a stop drains it, the end of the term ends it. Only the waiting is cut short by a stop.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, final
+
+import trio
+
+from .agenda import Agenda, Due
+from .errors import ConductorStopped, LeaseLost
+from .leadership import Leadership
+from .ledger import Ledger
+from .misfires import Turn, missed_details, turn_of
+from .moments import iso
+from .recorder import Recorder
+from .registry import TimedJobs
+from .runner_records import Claim, ClaimResult
+from .runners import Runner
+from .single_runs import SingleRuns
+from .term import Named, Term, TermScope
+
+#: For how many seconds a wall clock that was set, or a suspend, may go unnoticed.
+LOOK_AGAIN: Final = 1.0
+# So many runners are judged and claimed at once; in between, the loop goes on.
+_AT_ONCE: Final = 50
+_AHEAD: Final = timedelta(minutes=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_WORK: Final = Named("schedules")
+
+
+@final
+class Scheduler:
+    """Begins the runs of one conductor's run; `keep_schedules` is the schedule task."""
+
+    def __init__(
+        self,
+        jobs: TimedJobs,
+        runs: SingleRuns,
+        ledger: Ledger,
+        recorder: Recorder,
+        leadership: Leadership,
+        live_scope: Callable[[], TermScope | None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._jobs = jobs
+        self._runs = runs
+        self._ledger = ledger
+        self._recorder = recorder
+        self._leadership = leadership
+        self._live_scope = live_scope
+        self._stopping = stopping
+        self._changed = trio.Event()
+        self._agenda = Agenda()
+        # Of the runners that are at work, the first instant that is due again.
+        self._held: dict[str, datetime] = {}
+        # Of the runners that go through what they missed, up to which instant the journal knows of it.
+        self._told: dict[str, datetime] = {}
+        runs.on_end = self._run_ended
+
+    @trio.lowlevel.enable_ki_protection
+    async def keep_schedules(self) -> None:
+        """Begin what is due, in every term of this node, until the stop. Cancelling ends it."""
+        term: Term | None = None
+        with self._jobs.telling(trio.lowlevel.current_trio_token(), self._look_soon):
+            while not self._stopping():
+                try:
+                    term = await self._leadership.wait_leader(after=term)
+                except ConductorStopped:
+                    return
+                scope = self._live_scope()
+                if scope is not None and scope.term is term:
+                    # The store may know that the term is over before the lease task does.
+                    with contextlib.suppress(LeaseLost):
+                        await self._lead(scope)
+
+    async def _lead(self, scope: TermScope) -> None:
+        self._agenda, self._held, self._told = Agenda(), {}, {}
+        claims_known = False
+        while scope.admits:
+            self._changed = trio.Event()
+            if self._jobs.scheduled and self._may_keep_schedules():
+                with self._runs.occupied(), scope.work(_WORK):
+                    if not claims_known:
+                        await self._ledger.read_claims(scope.term)
+                        claims_known = True
+                    await self._take_up_new(scope)
+                    await self._begin_due(scope)
+            # In one step with the opening of the service, or the stop would not know of it.
+            if self._stopping() or not scope.admits:
+                return
+            with scope.work(_WORK, service=True):
+                await self._wait()
+
+    async def _wait(self) -> None:
+        # Nothing that a schedule says can come sooner than the wall clock is looked at again.
+        seconds = LOOK_AGAIN if len(self._agenda) else math.inf
+        if (start := self._agenda.next_start) is not None:
+            seconds = min(seconds, (start - self._recorder.now()).total_seconds())
+        with trio.move_on_after(max(0.0, seconds)):
+            await self._changed.wait()
+
+    def _may_keep_schedules(self) -> bool:
+        if self._ledger.keeps_claims:
+            return True
+        # Refused at the start (see Conductor.run); these were registered later.
+        for runner in self._jobs.scheduled:
+            if runner.name not in self._told:
+                self._told[runner.name] = self._recorder.now()
+                problem = "the lease store keeps no claims, which a schedule needs"
+                self._recorder.write(runner.name, "runner_skipped", result="failed", error=problem)
+        return False
+
+    async def _take_up_new(self, scope: TermScope) -> None:
+        scheduled = self._jobs.scheduled
+        if len(scheduled) == len(self._agenda):
+            return
+        new = [runner for runner in scheduled if runner.name not in self._agenda]
+        for start in range(0, len(new), _AT_ONCE):
+            await self._take_up(new[start : start + _AT_ONCE], scope)
+            await trio.lowlevel.checkpoint()
+
+    async def _take_up(self, runners: Sequence[Runner], scope: TermScope) -> None:
+        """Put runners on the agenda, from the last instant on that was taken of each."""
+        now, number = self._recorder.now(), scope.term.number
+        to_claim: list[Claim] = []
+        to_run: dict[str, Runner] = {}
+        for runner in runners:
+            assert runner.schedule is not None
+            last = self._ledger.claims.get(runner.name)
+            if last is None:
+                # So that the next leader knows since when instants may have been missed.
+                last = Claim(runner.name, now, number, "registered")
+                to_claim.append(last)
+            elif last.result is None:
+                self._tell_unknown(runner, last)
+                rerun = runner.on_crash == "rerun"
+                to_claim.append(Claim(runner.name, last.due_at, number, None if rerun else "unknown"))
+                if rerun:
+                    to_run[runner.name] = runner
+            elif last.due_at > now + _AHEAD:
+                details = {"due_at": iso(last.due_at), "term": last.term}
+                self._recorder.write(runner.name, "schedule_ahead", result="waiting", details=details)
+            self._agenda.put(runner.name, runner.schedule, last.due_at)
+        for claim in await self._ledger.claim(scope.term, to_claim):
+            if claim.runner in to_run:
+                self._runs.begin(to_run[claim.runner], claim, scope)
+
+    async def _begin_due(self, scope: TermScope) -> None:
+        while scope.admits and not self._stopping():
+            now = self._recorder.now()
+            taken = self._agenda.take_due(now, _AT_ONCE)
+            if not taken:
+                return
+            if due := [each for each in taken if not self._hold(each)]:
+                await self._begin(due, now, scope)
+            await trio.lowlevel.checkpoint()
+
+    def _hold(self, due: Due) -> bool:
+        """Return whether what is due has to wait, since the runner is at work."""
+        if due.name not in self._runs.in_flight:
+            return False
+        self._held.setdefault(due.name, due.first)
+        return True
+
+    async def _begin(self, due: Sequence[Due], now: datetime, scope: TermScope) -> None:
+        paused = await self._ledger.read_paused(scope.term)
+        turns: dict[str, tuple[Due, Turn]] = {}
+        claims: list[Claim] = []
+        for each in due:
+            turn = turn_of(each, self._jobs.named(each.name).misfire, now, paused=each.name in paused)
+            turns[each.name] = each, turn
+            result: ClaimResult | None
+            result = None if turn.due_at is not None else "paused" if turn.reason == "paused" else "skipped"
+            claims.append(Claim(each.name, turn.taken_until, scope.term.number, result))
+        kept = {claim.runner: claim for claim in await self._ledger.claim(scope.term, claims)}
+        for name, (each, turn) in turns.items():
+            self._carry_out(each, turn, kept.get(name), scope)
+
+    def _carry_out(self, due: Due, turn: Turn, claim: Claim | None, scope: TermScope) -> None:
+        if turn.reason is not None or claim is None:
+            self._tell_missed(due, turn, taken_by_others=claim is None)
+        if claim is not None and turn.due_at is not None:
+            self._runs.begin(self._jobs.named(due.name), claim, scope)
+            if turn.taken_until < due.last:
+                self._held[due.name] = turn.taken_until + _MICROSECOND
+
+    def _tell_missed(self, due: Due, turn: Turn, *, taken_by_others: bool) -> None:
+        # Once for all that are run one by one.
+        told_until = self._told.get(due.name)
+        if turn.due_at is not None and told_until is not None and told_until >= due.last:
+            return
+        self._told[due.name] = due.last
+        details = missed_details(due, turn)
+        if taken_by_others or turn.due_at is None:
+            result = "claimed" if taken_by_others else turn.reason
+            self._recorder.write(due.name, "runner_skipped", result=result, details=details)
+        else:
+            misfire = self._jobs.named(due.name).misfire
+            self._recorder.write(due.name, "runner_misfired", result=misfire, details=details)
+
+    def _tell_unknown(self, runner: Runner, claim: Claim) -> None:
+        details = {"due_at": iso(claim.due_at), "on_crash": runner.on_crash, "term": claim.term}
+        self._recorder.write(runner.name, "run_unknown", result="unknown", details=details)
+
+    def _run_ended(self, name: str) -> None:
+        runner, due_at = self._jobs.named(name), self._held.pop(name, None)
+        if due_at is not None and runner.schedule is not None:
+            self._agenda.put(name, runner.schedule, due_at - _MICROSECOND)
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        self._changed.set()
