@@ -19,6 +19,7 @@ from .cli_logs import logs_command
 from .cli_next import next_command
 from .cli_nodes import nodes_command
 from .cli_settings import complete_files, settings_as_flags
+from .cli_status import status_command
 from .cli_verify import verify_command
 from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
@@ -61,6 +62,7 @@ def _command() -> None:
 
 
 _OTHERS = (
+    status_command,
     logs_command,
     history_command,
     nodes_command,

@@ -1,10 +1,12 @@
 """Asking a conductor's local API, with what Python brings along: for `conductor-jobs status`."""
 
 import http.client
-from typing import Any, Final, final
+from typing import Final, TypeVar, final
 from urllib.parse import urlsplit
 
 import msgspec
+
+T = TypeVar("T")
 
 # Seconds for each step of a request; the local API answers within one, also when its store hangs.
 PATIENCE: Final = 5.0
@@ -27,7 +29,7 @@ class _Problem(msgspec.Struct, frozen=True):
 
 @final
 class LocalAPIClient:
-    """Asks one local API, directly: through no proxy, and following no redirection, either of which would get the token.
+    """Asks one local API, through no proxy and following no redirection: either would get the token.
 
     `url` is `http://HOST:PORT`, or https; `token` is borne if there is one.
     """
@@ -36,17 +38,21 @@ class LocalAPIClient:
         self._url = url.rstrip("/")
         self._headers = {"Accept": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
 
-    def get(self, path: str, kind: type[Any]) -> Any:
-        """Return the answer to `GET path` as a `kind`. Raises Unreachable, or Refused for another answer."""
+    def get(self, path: str) -> bytes:
+        """Return the JSON that `GET path` answers. Raises Unreachable, or Refused for another answer."""
         status, body = self._asked(path)
         if status != http.HTTPStatus.OK:
-            raise Refused(f"{self._url}{path} answered {status}: {_said(body)}")
+            raise Refused(f"{self._url}: {path} answered {status}: {_said(body)}")
+        return body
+
+    def decoded(self, body: bytes, kind: type[T]) -> T:
+        """Return an answer as a `kind`. Raises Refused where it is none, as another server's."""
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Refused(f"{self._url}{path} is no local API: {error}") from error
+            raise Refused(f"{self._url}: what answers is no local API of this version: {error}") from error
 
-    def is_ready(self) -> str | None:
+    def why_unready(self) -> str | None:
         """Return why the node is not ready, or None. Raises Unreachable."""
         status, body = self._asked("/readyz")
         return None if status == http.HTTPStatus.OK else _said(body)
