@@ -15,8 +15,9 @@ above it:
     moments, zones, cron_fields, schedules, agenda
                             due instants in text; wall clocks of time zones; cron expressions; when something is
                             due; what is due next, of many
-    journal, journal_*, recorder
-                            entries; the format of a line; writing files, reading them back; how the engine writes
+    journal, journal_*, recorder, retention
+                            entries; the format of a line; writing files, reading them back; how the engine writes;
+                            how old files go
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
     stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,

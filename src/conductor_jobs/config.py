@@ -101,6 +101,10 @@ SETTINGS: Final = (
     Setting("logs_dir", "logs dir", PATH, "the journal is in `timed-jobs` below it", "BAA_LOGS_DIR", ".conductor/logs"),
     Setting("state_dir", "state dir", PATH, "for the lease's database", "BAA_STATE_DIR", ".conductor/state"),
     Setting("tmp_dir", "tmp dir", PATH, "noted, and shown by `config`", "BAA_TMP_DIR"),
+    Setting(
+        "retention_days", "retention days", POSITIVE, "journal files of more days ago are deleted, never today's",
+        "BAA_CONDUCTOR_RETENTION_DAYS", otherwise="all are kept",
+    ),
 )  # fmt: skip
 # What the code of APP can give: the setting, the field of TimedJobsConfig, and how many of the one make the other.
 _OF_JOBS: Final = (

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?=[.])")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?=[.])")
+# The date, and for all but the first writer of a folder its node id, with what has no place in names replaced, and its
+# incarnation.
+_OURS: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[.][A-Za-z0-9._-]{1,64}-[0-9a-f]{16})?[.]jsonl")
 
 
 class BadJournal(ValueError):
@@ -16,6 +19,11 @@ def date_of(file: Path) -> str:
     """Return the day that a file is named for, `YYYY-MM-DD`, or an empty text for a name of another kind."""
     match = _DATE.match(file.name)
     return "" if match is None else match[0]
+
+
+def is_journal_name(name: str) -> bool:
+    """Return whether a conductor names its journal's files like this."""
+    return _OURS.fullmatch(name) is not None
 
 
 def files_at(path: Path) -> list[Path]:

@@ -83,6 +83,7 @@ class Runtime:
             timing=config.timing,
             journal=self._journal,
             log_dir=log_dir,
+            retention_days=config["retention_days"],
             resources=resources,
             autostart=autostart,
             renew_failure_threshold=config["renew_failure_threshold"],
