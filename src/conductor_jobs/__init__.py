@@ -44,10 +44,12 @@ above it:
                             draining on a signal; one conductor of a process on a lease; what an application
                             holds; running it in a thread
     testing/                for tests of your jobs: time, threads and contexts that a test controls
+    http_serving/           what HTTP servers have in common; with an extra, but for the rule of an address
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
-    apps, runtime           finding and opening an APP; what a start starts, in order
     control_api/            a lease store served over HTTP, with an extra
+    local_api/              how a conductor stands, over HTTP: status, events, commands; with an extra
+    apps, runtime           finding and opening an APP; what a start starts, in order
     since, durations, run_history
                             since when a journal is read; quantiles of many durations; what runs came to
     printing, terminal, verify_report, next_report, log_lines, history_report, local_api_client, status_report

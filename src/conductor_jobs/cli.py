@@ -39,6 +39,7 @@ from .watchdog import EXIT_OVERRUN
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+_SECRET_FLAGS = tuple(setting.flag for setting in SETTINGS if setting.secret)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -159,14 +160,14 @@ def _help(context: click.Context) -> int:
 
 
 def _without_secrets(error: click.ClickException, arguments: Sequence[str]) -> click.ClickException:
-    # Beside a shared token that was mistyped, or cut at a blank, the rest of it may be what is complained of.
-    if not any(argument.startswith("--shared-token") for argument in arguments):
-        return error
-    if isinstance(error, click.NoSuchOption) and error.option_name.startswith("--shared-token"):
-        return click.UsageError("No such option '--shared-token…'. Did you mean '--shared-token'?", error.ctx)
-    if "unexpected extra argument" in error.message:
+    # Beside a token that was mistyped, or cut at a blank, the rest of it may be what is complained of.
+    given = [flag for flag in _SECRET_FLAGS if any(argument.startswith(flag) for argument in arguments)]
+    for flag in given:
+        if isinstance(error, click.NoSuchOption) and error.option_name.startswith(flag):
+            return click.UsageError(f"No such option '{flag}…'. Did you mean '{flag}'?", error.ctx)
+    if given and "unexpected extra argument" in error.message:
         return click.UsageError(
-            "Got unexpected extra arguments, not shown beside --shared-token.",
+            f"Got unexpected extra arguments, not shown beside {given[0]}.",
             error.ctx if isinstance(error, click.UsageError) else None,
         )
     return error

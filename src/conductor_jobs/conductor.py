@@ -3,7 +3,8 @@
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -128,6 +129,21 @@ class Conductor:
         A predicate that raises is reported on stderr, and may keep others who wait here from a change.
         """
         return self._leadership.published
+
+    @property
+    def store(self) -> LeaseStore:
+        """The store that keeps the lease."""
+        return self._store
+
+    @property
+    def lease_name(self) -> str:
+        """The name of the lease."""
+        return self._lease_name
+
+    @property
+    def timing(self) -> LeaseTiming:
+        """The seconds by which the lease is held."""
+        return self._timing
 
     @property
     def started(self) -> bool:
@@ -307,6 +323,15 @@ class Conductor:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
 
+    def journaling_to(self, journal: Journal) -> AbstractContextManager[None]:
+        """Have one more journal take every entry while the block lasts, before a run, during it, and from run to run.
+
+        From any thread. A tick that is at work when the block is entered may leave its runners' starts and ends out.
+        Raises TypeError for what is no `Journal`.
+        """
+        _require(isinstance(journal, Journal), "journaling_to journal must have add and flush", journal, TypeError)
+        return self._recorder.writing_to(journal)
+
     async def resign(self) -> Literal["resigned", "skipped_not_leader"]:
         """Give the lease back with the work drained, as a stop does, and go on as a standby; wait until that is done.
 
@@ -325,13 +350,16 @@ class Conductor:
             raise ConductorStopped("the conductor's run has ended")
         return "resigned"
 
-    def runner_statuses(self) -> tuple[RunnerStatus, ...]:
+    def runner_statuses(self, names: Iterable[str] | None = None) -> tuple[RunnerStatus, ...]:
         """Return how things stand with each runner, in the order of their registration; on the loop's thread.
 
-        Claims are as this node knows them: up to date while it leads, otherwise as of `refresh`.
+        Given `names`, of these runners alone: when a cron expression is due next takes a third of a millisecond to find
+        out. Claims are as this node knows them: up to date while it leads, otherwise as of `refresh`. Raises ValueError
+        for a name that is not registered.
         """
         self._current()
-        return runner_statuses_of(self._supervisor, self.jobs, self._recorder.now())
+        runners = self.jobs.registered if names is None else map(self.jobs.named, names)
+        return runner_statuses_of(self._supervisor, runners, self._recorder.now())
 
     async def refresh(self) -> None:
         """Read from the store what other nodes have claimed and paused, for `runner_statuses`.

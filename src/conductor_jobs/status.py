@@ -1,13 +1,14 @@
 """What a conductor tells of itself."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, final
 
 import msgspec
 
 from .lease import Node
-from .registry import TimedJobs
 from .runner_status import RunnerStatus, runner_status
+from .runners import Runner
 from .supervisor import Phase, Supervisor
 from .tick_results import TickResult
 from .watchdog import Overrun
@@ -25,7 +26,9 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
     out, and still is. `runs_in_flight`: the runners with a schedule that are at work. `paused`: the runners that are
     paused, as this node heard last. `drift`: the ids of nodes that have other runners registered than this
-    node, while it leads.
+    node, while it leads. `settled`: the store's first answer has come in this run, or is overdue.
+    `lease_task_quiet_for`: seconds since the lease task last asked the store, 0 while it has no reason to; as long as a
+    ttl, it is stuck.
     """
 
     node: Node
@@ -47,6 +50,8 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     runs_in_flight: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
+    settled: bool = False
+    lease_task_quiet_for: float = 0.0
 
 
 def status_of(
@@ -76,18 +81,20 @@ def status_of(
         runners=runners,
         entries_lost=0 if files is None else files.entries_lost,
         overruns=supervisor.watchdog.overruns,
+        settled=started and election.settled.is_set(),
+        lease_task_quiet_for=election.quiet_for if started else 0.0,
         runs_in_flight=supervisor.runs.in_flight,
         paused=tuple(sorted(supervisor.ledger.paused)),
         drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
     )
 
 
-def runner_statuses_of(supervisor: Supervisor | None, jobs: TimedJobs, now: datetime) -> tuple[RunnerStatus, ...]:
+def runner_statuses_of(
+    supervisor: Supervisor | None, runners: Iterable[Runner], now: datetime
+) -> tuple[RunnerStatus, ...]:
     """Describe the runners by the present or latest run, if there was any."""
     if supervisor is None:
-        return tuple(
-            runner_status(runner, now, paused=False, at_work=False, last_claim=None) for runner in jobs.registered
-        )
+        return tuple(runner_status(runner, now, paused=False, at_work=False, last_claim=None) for runner in runners)
     tick, at_work, ledger = supervisor.ticks.in_flight, supervisor.runs.in_flight, supervisor.ledger
     return tuple(
         runner_status(
@@ -97,5 +104,5 @@ def runner_statuses_of(supervisor: Supervisor | None, jobs: TimedJobs, now: date
             at_work=runner.name in at_work or (tick is not None and tick.is_at(runner.name)),
             last_claim=ledger.claims.get(runner.name),
         )
-        for runner in jobs.registered
+        for runner in runners
     )
