@@ -49,7 +49,8 @@ above it:
                             the table of settings, what is read by it, the page that is made of it
     control_api/            a lease store served over HTTP, with an extra
     local_api/              how a conductor stands, over HTTP: status, events, commands; with an extra
-    apps, runtime           finding and opening an APP; what a start starts, in order
+    apps, service_manager, runtime
+                            finding and opening an APP; telling systemd; what a start starts, in order
     since, durations, run_history
                             since when a journal is read; quantiles of many durations; what runs came to
     printing, terminal, verify_report, next_report, log_lines, history_report, local_api_client, status_report

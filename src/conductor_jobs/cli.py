@@ -29,6 +29,7 @@ from .lease import LeaseStore
 from .printing import JournalPrinter, printed, wants_colour
 from .registry import TimedJobs
 from .runtime import Runtime
+from .service_manager import service_manager
 from .signals import EXIT_CANCELLED
 from .stderr import tell
 from .stores.urls import shown_url
@@ -91,6 +92,8 @@ def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, 
     APP is package.module:name or file.py:name: a TimedJobs, a function that returns one, or an async context manager
     that yields (jobs, resources). Without APP it only takes part in the election, with no runners.
     """
+    # Before anything of APP's can start a child.
+    manager = service_manager(os.environ)
     _warn_of_variables()
     config = read_config(flags, os.environ)
     loaded = TimedJobs() if app is None else load_app(app)
@@ -102,6 +105,7 @@ def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, 
             printer,
             lambda conductor, store: _introduce(config, conductor, store),
             "exit" if exit_on_overrun else "report",
+            manager,
         )
         succeeded = trio.run(lambda: runtime.run(once=run_once))
     except BaseException as error:
@@ -111,6 +115,7 @@ def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, 
         _say("ended by a SystemExit, see the journal")
         return EXIT_FAILED
     finally:
+        manager.close()
         _close(printer)
     if succeeded:
         return EXIT_OK
