@@ -212,6 +212,13 @@ def test_the_probes_are_answered_without_a_token_and_nothing_else_is(tmp_path: P
         for path in paths:
             assert status_of(f"http://127.0.0.1:{port}{path}") == 200
         assert status_of(f"http://127.0.0.1:{port}/v1/status") == 401
+        # As in the pod: with the address to listen on, and the token.
+        asked = [sys.executable, "-m", "conductor_jobs", "status"]
+        assert subprocess.run(asked, env=os.environ | variables, capture_output=True).returncode == 0
+        assert (
+            subprocess.run([*asked, "--local-api-token=x"], env=os.environ | variables, capture_output=True).returncode
+            == 3
+        )
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
 
