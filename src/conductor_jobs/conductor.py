@@ -51,6 +51,7 @@ class Conductor:
         journal: Journal | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         journal_sync: Literal["tick"] | None = None,
+        retention_days: int | None = None,
         resources: Any = None,
         autostart: bool = True,
         drain_timeout: float = 20.0,
@@ -65,8 +66,9 @@ class Conductor:
         `store` keeps the lease `lease_name`, and is not closed by the conductor. `node`: who we are, by default
         this host and process. `timing`: see `LeaseTiming`, a ttl of 30 seconds by default. `journal` takes every
         entry; `log_dir` is a folder for journal files; both may be given, or neither. `journal_sync="tick"` has
-        the disk confirm the files after each tick. `resources` is handed to every runner untouched. Without
-        `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
+        the disk confirm the files after each tick. `retention_days`: journal files of more days ago are deleted, when
+        a run begins and when a day begins; None keeps them all. `resources` is handed to every runner untouched.
+        Without `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
         `renew_failure_threshold`: how many failed store calls in a row count as degraded. `on_overrun`: what is done
         about work that is still at work a tenth of a second after its lease has run out: "report" tells stderr, the
         journal and `status()`; "exit" tells, for a second at the most, and ends the process at once, with exit code
@@ -94,6 +96,11 @@ class Conductor:
             _require(callable(clock), f"{name} must be a function that returns seconds", clock, TypeError)
         _require(journal_sync in (None, "tick"), "journal_sync must be None or 'tick'", journal_sync)
         _require(
+            retention_days is None or (type(retention_days) is int and retention_days > 0),
+            "retention_days must be None or a positive integer",
+            retention_days,
+        )
+        _require(
             type(renew_failure_threshold) is int and renew_failure_threshold > 0,
             "renew_failure_threshold must be a positive integer",
             renew_failure_threshold,
@@ -107,6 +114,7 @@ class Conductor:
         self._journals = () if journal is None else (journal,)
         self._log_dir = None if log_dir is None else Path(log_dir)
         self._sync_each_tick = journal_sync == "tick"
+        self._retention_days = retention_days
         self._resources = resources
         self._autostart = autostart
         self._drain_timeout = checked_seconds("Conductor drain_timeout", drain_timeout, zero_allowed=True)
@@ -421,6 +429,7 @@ class Conductor:
             journals=self._journals,
             files=files,
             sync_each_tick=self._sync_each_tick,
+            retention_days=self._retention_days,
             boot_clock=self._boot_clock,
             on_overrun=self._on_overrun,
             observers=self._observers,

@@ -2,7 +2,7 @@
 
     outer nursery             its body waits, and turns a cancellation or an interrupt from outside into a stop
       child, shielded         nothing in here is cancelled from outside
-        lease nursery         lease task, heartbeats
+        lease nursery         lease task, heartbeats, retention
           work nursery        tick task, interval timer, schedule task and its runs; its body waits for the stop and
                               drains
         (here no work is left, and the renewer has been joined)
@@ -37,6 +37,7 @@ from .ledger import Ledger
 from .observers import Observers
 from .recorder import Recorder
 from .registry import TimedJobs
+from .retention import Retention
 from .runners import Runner
 from .scheduler import Scheduler
 from .single_runs import SingleRuns
@@ -73,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
     journals: Sequence[Journal]
     files: JournalFiles | None
     sync_each_tick: bool
+    retention_days: int | None
     boot_clock: Callable[[], float]
     on_overrun: OnOverrun
     observers: Observers
@@ -191,6 +193,9 @@ class Supervisor:
                 lease_nursery.start_soon(self.ledger.keep_paused_known)
                 if heartbeats is not None:
                     lease_nursery.start_soon(heartbeats.run, self._node_state)
+                if self.plan.files is not None and self.plan.retention_days is not None:
+                    retention = Retention(self.plan.files.folder, self.plan.retention_days, self._recorder)
+                    lease_nursery.start_soon(retention.run)
                 await self._work(started)
                 lease_nursery.cancel_scope.cancel()
         finally:
