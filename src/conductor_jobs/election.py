@@ -74,6 +74,10 @@ class Election:
         self.consecutive_failures: int = 0
         #: In words, what the latest call of the store failed with; None once one has succeeded.
         self.problem: str | None = None
+        self.renewals: int = 0
+        self.renew_failures: int = 0
+        #: That all confirmed renewals took together, in seconds.
+        self.renew_seconds: float = 0.0
         self._asked_at = trio.current_time()
 
     @property
@@ -221,7 +225,10 @@ class Election:
                     return "lease_superseded"
                 scope.confirm(timing.deadline(asked_at, grant))
                 trust.deadline = scope.deadline.trio
-                pause = max(0.0, timing.renew_interval - (trio.current_time() - asked_at.trio))
+                took = trio.current_time() - asked_at.trio
+                self.renewals += 1
+                self.renew_seconds += took
+                pause = max(0.0, timing.renew_interval - took)
         return "lease_expired"
 
     async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
@@ -251,6 +258,7 @@ class Election:
         self.consecutive_failures += 1
         self.problem = problem_text(error)
         if term is not None:
+            self.renew_failures += 1
             self._journal("renew_failed", result="failed", error=self.problem)
         elif self.consecutive_failures == 1:
             # A standby may knock at a dead store for hours: the first failure is news, the others are not.
