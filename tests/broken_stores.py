@@ -1,10 +1,10 @@
 """Lease stores that are broken in one way each, by which `exercise_lease_store` is tested.
 
 Each is a memory store, or its rules, as somebody might write them who did not know better. `BROKEN` says of each which
-rule has to catch it.
+rule has to catch it; what is broken in the keeping of claims, pauses and cursors is in `broken_keepers`.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +15,8 @@ import trio
 from conductor_jobs import Holder, LeaseGrant, Node, records
 from conductor_jobs.lease import NodeSeen, NodeState, Operation
 from conductor_jobs.records import LeaseRecord
+from conductor_jobs.runner_records import Claim
+from conductor_jobs.stores import memory
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import conformance_leases as leases
 from conductor_jobs.testing import conformance_nodes as nodes
@@ -58,6 +60,28 @@ class Client:
     async def nodes(self, lease_name: str) -> Sequence[NodeSeen]:
         answer: Sequence[NodeSeen] = await self.store.nodes(lease_name)
         return answer
+
+    async def claims(self, lease_name: str) -> Sequence[Claim]:
+        answer: Sequence[Claim] = await self.store.claims(lease_name)
+        return answer
+
+    async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        answer: Sequence[Claim] = await self.store.claim(lease_name, claims)
+        return answer
+
+    async def paused(self, lease_name: str) -> Collection[str]:
+        answer: Collection[str] = await self.store.paused(lease_name)
+        return answer
+
+    async def set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        await self.store.set_paused(lease_name, runner, paused)
+
+    async def load_cursor(self, lease_name: str, runner: str) -> str | None:
+        answer: str | None = await self.store.load_cursor(lease_name, runner)
+        return answer
+
+    async def save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+        await self.store.save_cursor(lease_name, runner, term, cursor)
 
 
 class OfADict(Client):
@@ -229,6 +253,24 @@ class ThatForgetsVersions(Client):
         await super().heartbeat(lease_name, without, incarnation, state, fingerprint)
 
 
+class ThatForgetsFingerprints(Client):
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        await super().heartbeat(lease_name, node, incarnation, state, "")
+
+
+class ThatKeepsTheFirstFingerprint(Client):
+    """Takes it for what an incarnation cannot change."""
+
+    async def heartbeat(
+        self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
+    ) -> None:
+        before = {(seen.node.node_id, seen.incarnation): seen.fingerprint for seen in await self.nodes(lease_name)}
+        first = before.get((node.node_id, incarnation), fingerprint)
+        await super().heartbeat(lease_name, node, incarnation, state, first)
+
+
 class ThatKeepsTheFirstHeartbeat(Client):
     async def heartbeat(
         self, lease_name: str, node: Node, incarnation: str, state: NodeState, fingerprint: str
@@ -395,7 +437,9 @@ BROKEN: tuple[Broken, ...] = (
     (watches.a_term_that_has_begun_is_told_at_once, ThatTellsOnlyOfWhatIsToCome),
     (watches.the_next_term_wakes_whoever_waits, ThatTakesAReleaseForABeginning),
     (nodes.a_node_is_remembered_as_it_described_itself, ThatForgetsVersions),
+    (nodes.a_node_is_remembered_as_it_described_itself, ThatForgetsFingerprints),
     (nodes.a_later_heartbeat_takes_the_place_of_the_last, ThatKeepsTheFirstHeartbeat),
+    (nodes.a_later_heartbeat_takes_the_place_of_the_last, ThatKeepsTheFirstFingerprint),
     (nodes.a_node_is_known_since_the_first_heartbeat_of_its_incarnation, ThatKnowsOnlyTheLastHeartbeat),
     (nodes.a_node_is_known_since_the_first_heartbeat_of_its_incarnation, ThatTakesAllLivesForOne),
     (nodes.a_node_is_known_since_the_first_heartbeat_of_its_incarnation, ThatSeesANodeFirstAfterItSawItLast),
@@ -415,7 +459,8 @@ def broken_store(broken: Broken) -> Generator[Callable[[], Any], None, None]:
     """Give an `open_store` of a store that is broken in this way."""
     store, how = MemoryLeaseStore(), broken[1]
     if isinstance(how, tuple):
-        with patch.object(records, *how):
+        # The store has its own name for the one rule that is no lease's.
+        with patch.object(memory if how[0] == "supersedes" else records, *how):
             yield lambda: store
     else:
         yield lambda: how(store)

@@ -41,7 +41,7 @@ def deadline_counted_from_the_answer() -> AbstractContextManager[Any]:
 def no_deadline_on_the_work() -> Generator[None, None, None]:
     """Nothing but a refusal ends a term."""
 
-    async def hold(self: Election, scope: TermScope) -> LossReason:
+    async def renew(self: Election, scope: TermScope) -> LossReason:
         rules = self._candidate.timing
         pause = rules.renew_interval
         while True:
@@ -58,7 +58,7 @@ def no_deadline_on_the_work() -> Generator[None, None, None]:
     def never(self: LeaseTiming, asked_at: Instant, grant: LeaseGrant) -> Instant:
         return honest(self, asked_at, grant).after(1e6)
 
-    with patch.object(Election, "_hold", hold), patch.object(LeaseTiming, "deadline", never):
+    with patch.object(Election, "_renew", renew), patch.object(LeaseTiming, "deadline", never):
         yield
 
 
@@ -130,14 +130,14 @@ def a_release_deletes_the_row() -> AbstractContextManager[Any]:
 
 
 def a_refused_renewal_keeps_the_term_until_its_deadline() -> AbstractContextManager[Any]:
-    honest = Election._hold
+    honest = Election._renew
 
-    async def hold(self: Election, scope: TermScope) -> LossReason:
+    async def renew(self: Election, scope: TermScope) -> LossReason:
         reason = await honest(self, scope)
         await trio.sleep(max(0.0, scope.term.lease_remaining()))
         return reason
 
-    return patch.object(Election, "_hold", hold)
+    return patch.object(Election, "_renew", renew)
 
 
 def a_campaign_renews_its_own_lease_under_the_same_number() -> AbstractContextManager[Any]:
@@ -173,8 +173,7 @@ def a_standby_that_stops_passes_through_leading() -> Generator[None, None, None]
         while True:
             scope = await self._campaign()
             self._begin(scope)
-            self._end(scope, await self._hold(scope))
-            await self._last_of_work(scope)
+            await self._hold(scope)
 
     honest = Supervisor._drain
 

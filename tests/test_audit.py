@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 
-from conductor_jobs import JournalEntry, read_journal
+from conductor_jobs import JournalEntry, Retry, TickContext, TimedJobs, read_journal
 from conductor_jobs.audit import AuditReport, JournalAudit
 from conductor_jobs.journal import FRAMEWORK, LEASE
 
-from .journals import Lines, Scribe, read, write_history
+from .journals import Lines, Scribe, Site, on_virtual_time, read, write_history
 
 Falsify = Callable[[Lines], object]
 UNREADABLE = "this line cannot be read"
@@ -221,6 +222,116 @@ def test_terms_must_rise_between_writers_by_their_times_and_in_one_writer_by_its
     alpha.lead(1200, 7, "leader_ended")
     alpha.lead(1, 6)
     assert rules(judged(lines, 10_000)) == {"I3"}
+
+
+def retried(after: list[tuple[str, str, int]]) -> Lines:
+    """Return how alpha begins r in term 1 and says that it will try it again, and then the given lines."""
+    lines: Lines = []
+    alpha = Scribe(lines, "alpha")
+    alpha.begin()
+    alpha.lead(1, 1)
+    alpha.tick(2, "a")
+    alpha.run(3, "a", 1)
+    alpha.add(4, "r", "runner_retrying", "a", attempt=1, attempts=3)
+    for at, (stage, runner, term) in enumerate(after, start=5):
+        if stage == "runner_started":
+            alpha.run(at, "a", term, runner)
+        elif stage.startswith("leader"):
+            alpha.lead(at, term, stage)
+        else:
+            alpha.add(at, FRAMEWORK if stage.startswith("tick") else runner, stage, "a")
+    return lines
+
+
+AGAIN = ("runner_started", "r", 1)
+RETRYING, FAILED, COMPLETED = ("runner_retrying", "r", 0), ("runner_failed", "r", 0), ("runner_completed", "r", 0)
+TICK_COMPLETED, TICK_INTERRUPTED = ("tick_completed", "", 0), ("tick_interrupted", "", 0)
+TERM_ENDED, NEXT_TERM = ("leader_ended", "", 1), ("leader_started", "", 2)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [],
+        [AGAIN, COMPLETED, TICK_COMPLETED],
+        [AGAIN, RETRYING, AGAIN, FAILED, TICK_COMPLETED],
+        [AGAIN, FAILED, ("runner_started", "s", 1), ("runner_completed", "s", 0), TICK_COMPLETED],
+        [TERM_ENDED, ("runner_skipped", "r", 0), TICK_INTERRUPTED],
+        [("tick_failed", "", 0)],
+    ],
+    ids=["it died in the pause", "once", "twice, and failed", "then the next", "the term ended", "the tick failed"],
+)
+def test_a_runner_that_is_tried_again_in_its_tick_breaks_no_rule(after: list[tuple[str, str, int]]) -> None:
+    report = judged(retried(after))
+    assert (report.violations, report.unjudged) == ([], [])
+    assert report.run_count == 1 + sum(stage == "runner_started" for stage, _, _ in after)
+
+
+@pytest.mark.parametrize(
+    ("after", "rule", "words"),
+    [
+        ([TERM_ENDED, AGAIN], "I2", "starts r under term 1, but it does not lead"),
+        ([TERM_ENDED, NEXT_TERM, AGAIN], "I2", "starts r under term 1, but it leads term 2"),
+        (
+            [TERM_ENDED, NEXT_TERM, ("runner_started", "r", 2)],
+            "I2",
+            "r is tried again under term 2, after an attempt under term 1 (j:4)",
+        ),
+        ([("runner_started", "s", 1)], "ends", "s starts, though r was to be tried again first (j:5)"),
+        ([TICK_COMPLETED], "ends", "tick_completed of a, though r was to be tried again (j:5)"),
+        ([AGAIN, COMPLETED, AGAIN], "ends", "r starts for the second time in a"),
+        ([RETRYING], "ends", "runner_retrying of r in a, where it is not at work"),
+        ([AGAIN, AGAIN], "ends", "r starts, though r of the same tick has not ended (j:6)"),
+    ],
+    ids=[
+        *("after its term", "in the next term, under the old one", "under the next term", "another first", "never"),
+        *("without saying so", "of nothing", "twice at once"),
+    ],
+)
+def test_a_retry_out_of_turn_is_found_out(after: list[tuple[str, str, int]], rule: str, words: str) -> None:
+    (violation,) = judged(retried(after)).violations
+    assert violation.rule == rule
+    assert violation.what.endswith(words), violation.what
+
+
+def test_a_retry_under_a_term_when_a_newer_one_was_at_work_elsewhere_is_found_out() -> None:
+    lines = retried([])
+    beta = Scribe(lines, "beta")
+    beta.begin(900)
+    beta.lead(900, 2)
+    beta.tick(1000, "b")
+    beta.run(1000, "b", 2)
+    Scribe(lines, "alpha").run(1001, "a", 1)
+    assert rules(judged(lines)) == {"I3"}
+
+
+def test_of_what_real_conductors_write_about_retries_nothing_is_wrong(tmp_path: Path) -> None:
+    async def flaky(ctx: TickContext) -> None:
+        raise OSError("no route")
+
+    async def main() -> None:
+        jobs = TimedJobs(interval=10.0)
+        jobs.register_runner("flaky", flaky, retry=Retry(attempts=3, backoff=4.0))
+        jobs.register_runner("after", flaky, retry=Retry(attempts=2, backoff=60.0))
+        site = Site(tmp_path)
+        alpha, alphas_store = site.node("alpha", jobs)
+        beta, _ = site.node("beta", jobs)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(alpha.run)
+            await nursery.start(beta.run)
+            await trio.sleep(15)
+            alphas_store.hang()
+            await beta.wait_leader()
+            await trio.sleep(150)
+            await alpha.stop()
+            await beta.stop()
+
+    on_virtual_time(main)
+    lines = told(read(tmp_path))
+    report = judged(lines)
+    assert (report.violations, report.unjudged) == ([], [])
+    assert [line["runner"] for line in lines if line["stage"] == "runner_retrying"].count("after") >= 2
+    assert {line["stage"] for line in lines} >= {"runner_failed", "runner_skipped", "tick_interrupted"}
 
 
 def test_a_wall_clock_that_is_set_back_in_a_file_breaks_no_rule_of_its_writer_and_is_said() -> None:

@@ -36,7 +36,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteLeaseStore:
         ("reports", Node("delta", "mini"), "d1", "standby"),
     ]
     for heartbeat in heartbeats:
-        trio.run(store.heartbeat, *heartbeat)
+        trio.run(store.heartbeat, *heartbeat, "f")
     with sqlite3.connect(store.path) as database:
         database.execute(
             "UPDATE node SET first_seen_at = 1000, last_seen_at = last_seen_at - 7200 WHERE node_id = 'beta'"

@@ -15,6 +15,7 @@ from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.testing import ConformanceError, FaultyLeaseStore, StoreFault, exercise_lease_store
 from conductor_jobs.testing.conformance import rules_of, sentence
 
+from .broken_keepers import BROKEN_KEEPERS
 from .broken_stores import BROKEN, Broken, ThatHangs, broken_store, name_of
 from .support import NodeStore
 
@@ -45,7 +46,7 @@ async def test_a_store_with_delays_keeps_every_rule(autojump_clock: MockClock) -
     await exercise_lease_store(open_store, ttl=2.0)
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=name_of)
+@pytest.mark.parametrize("broken", [*BROKEN, *BROKEN_KEEPERS], ids=name_of)
 async def test_a_broken_store_is_caught_by_the_rule_for_it(broken: Broken, autojump_clock: MockClock) -> None:
     rule, _ = broken
     with broken_store(broken) as open_store, pytest.raises(ConformanceError) as caught:
@@ -57,7 +58,7 @@ async def test_a_broken_store_is_caught_by_the_rule_for_it(broken: Broken, autoj
 
 def test_every_rule_catches_a_broken_store() -> None:
     told_by_others = {"a_renewal_is_confirmed"}
-    caught = {rule.__name__ for rule, _ in BROKEN} | told_by_others
+    caught = {rule.__name__ for rule, _ in (*BROKEN, *BROKEN_KEEPERS)} | told_by_others
     assert caught == {rule.__name__ for rule in rules_of(MemoryLeaseStore())}
 
 

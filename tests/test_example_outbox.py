@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import trio
 
-from conductor_jobs import Conductor, JournalEntry, LeaseLost, StaleTerm, read_journal
+from conductor_jobs import Conductor, Holder, JournalEntry, LeaseLost, StaleTerm, TickContext, read_journal
 from conductor_jobs.stores.memory import MemoryLeaseStore
+from conductor_jobs.testing import FaultyLeaseStore, MemoryJournal, StoreFault, tick_context
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "outbox"
 ALL = list(range(1, 301))
@@ -68,50 +69,155 @@ def test_prepare_writes_messages_once(files: Any) -> None:
 
 def test_messages_wait_for_the_settle_delay(database: sqlite3.Connection) -> None:
     database.execute("UPDATE messages SET created_at = id")
-    assert outbox.project_settled(database, 1, 7.0, 40) == (7, 7)
-    assert outbox.project_settled(database, 1, 7.5, 40) == (7, 0)
-    assert outbox.project_settled(database, 1, 8.0, 40) == (8, 1)
+    assert outbox.project_settled(database, 0, 1, 7.0, 40) == (7, 7)
+    assert outbox.project_settled(database, 7, 1, 7.5, 40) == (7, 0)
+    assert outbox.project_settled(database, 7, 1, 8.0, 40) == (8, 1)
     assert task_messages(database) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_cursor_does_not_pass_a_message_that_has_not_settled(database: sqlite3.Connection) -> None:
+def test_projector_does_not_pass_a_message_that_has_not_settled(database: sqlite3.Connection) -> None:
     database.execute("UPDATE messages SET created_at = CASE id WHEN 3 THEN 100 ELSE id END")
-    assert outbox.project_settled(database, 1, 50.0, 5) == (2, 2)
-    assert outbox.project_settled(database, 1, 100.0, 5) == (7, 5)
+    assert outbox.project_settled(database, 0, 1, 50.0, 5) == (2, 2)
+    assert outbox.project_settled(database, 2, 1, 100.0, 5) == (7, 5)
 
 
-def test_projector_takes_no_more_than_its_limit_and_resumes_at_its_cursor(files: Any) -> None:
+def test_projector_takes_no_more_than_its_limit_and_goes_on_after_the_message_it_is_told(files: Any) -> None:
     now = time.time()
-    for cursor in (120, 240):
+    for after, latest in ((0, 120), (120, 240)):
         with storage.connect(files) as database:
-            assert outbox.project_settled(database, 1, now, 120) == (cursor, 120)
+            assert outbox.project_settled(database, after, 1, now, 120) == (latest, 120)
     with storage.connect(files) as database:
-        assert outbox.project_settled(database, 2, now, 120) == (300, 60)
-        assert outbox.project_settled(database, 2, now, 120) == (300, 0)
+        assert outbox.project_settled(database, 240, 2, now, 120) == (300, 60)
+        assert outbox.project_settled(database, 300, 2, now, 120) == (300, 0)
         assert task_messages(database) == ALL
 
 
 def test_message_that_was_taken_back_is_passed_over(database: sqlite3.Connection) -> None:
     database.execute("DELETE FROM messages WHERE id IN (2, 300)")
-    assert outbox.project_settled(database, 1, time.time(), 300) == (299, 298)
+    assert outbox.project_settled(database, 0, 1, time.time(), 300) == (299, 298)
     database.execute("INSERT INTO messages (created_at, body) VALUES (0, 'new')")
-    assert outbox.project_settled(database, 1, time.time(), 300) == (301, 1)
+    assert outbox.project_settled(database, 299, 1, time.time(), 300) == (301, 1)
+
+
+@pytest.mark.parametrize("delivered", [0, 5, 40])
+def test_projection_that_is_repeated_makes_no_task_twice(
+    files: Any, database: sqlite3.Connection, delivered: int
+) -> None:
+    assert outbox.project_settled(database, 0, 1, time.time(), 40) == (40, 40)
+    deliver_pending(database, files, term=1, limit=delivered)
+    # Whoever did that was killed before its cursor was kept.
+    assert outbox.project_settled(database, 0, 2, time.time(), 50) == (50, 10)
+    assert outbox.project_settled(database, 0, 2, time.time(), 50) == (50, 0)
+    assert task_messages(database) == ALL[:50]
+    deliver_pending(database, files, term=2, limit=300)
+    assert [delivery["message"] for delivery in deliveries(files)] == ALL[:50]
 
 
 def test_projector_of_an_older_term_changes_nothing(database: sqlite3.Connection) -> None:
-    outbox.project_settled(database, 3, time.time(), 40)
+    outbox.project_settled(database, 0, 3, time.time(), 40)
     before = contents(database)
     with pytest.raises(StaleTerm, match="term 2 may not write to the outbox any more: term 3 has"):
-        outbox.project_settled(database, 2, time.time(), 40)
+        outbox.project_settled(database, 0, 2, time.time(), 40)
     assert contents(database) == before
 
 
 def test_projection_that_fails_changes_nothing(database: sqlite3.Connection) -> None:
-    database.execute("INSERT INTO tasks (message_id) VALUES (40)")
+    database.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON tasks WHEN NEW.message_id = 40 BEGIN SELECT RAISE(FAIL, 'full'); END"
+    )
     before = contents(database)
-    with pytest.raises(sqlite3.IntegrityError):
-        outbox.project_settled(database, 1, time.time(), 40)
+    with pytest.raises(sqlite3.IntegrityError, match="full"):
+        outbox.project_settled(database, 0, 1, time.time(), 40)
     assert contents(database) == before
+
+
+# The projector's cursor
+
+
+def project(files: Any, **given: Any) -> TickContext:
+    """Run the projector with a context of its own, and return that."""
+    ctx = tick_context(resources=files, max_messages_per_tick=40, settle_delay=0.0, **given)
+    outbox.project(ctx)
+    return ctx
+
+
+def test_projector_goes_on_at_its_cursor_and_saves_how_far_it_has_come(
+    files: Any, database: sqlite3.Connection
+) -> None:
+    assert project(files).load_cursor_sync() == "message:40"
+    assert project(files, cursor="message:40").load_cursor_sync() == "message:80"
+    assert task_messages(database) == ALL[:80]
+    assert project(files, cursor="message:290").load_cursor_sync() == "message:300"
+    assert project(files, cursor="message:300").load_cursor_sync() == "message:300"
+
+
+async def test_projector_asks_the_store_for_nothing_more_when_there_is_nothing_new(files: Any) -> None:
+    with storage.connect(files) as database:
+        database.execute("DELETE FROM messages")
+    store, journal = FaultyLeaseStore(MemoryLeaseStore()), MemoryJournal()
+    conductor = Conductor(outbox.jobs, store=store, resources=files, journal=journal, autostart=False)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        await conductor.wait_leader()
+        assert (await conductor.run_tick()).failed_runner_count == 0
+        conductor.request_stop()
+    asked = [call for _, call in store.calls if call in ("load_cursor", "save_cursor")]
+    assert asked == ["load_cursor"]
+    assert journal.one("scan_window").details == {"cursor": "message:0"}
+
+
+async def test_projector_whose_cursor_was_not_kept_takes_up_the_same_messages_and_each_is_delivered_once(
+    files: Any, tmp_path: Path
+) -> None:
+    async def tick(fault: StoreFault | None) -> int:
+        store.fault = lambda call: fault if call == "save_cursor" else None
+        return (await conductor.run_tick()).failed_runner_count
+
+    store = FaultyLeaseStore(MemoryLeaseStore())
+    conductor = Conductor(outbox.jobs, store=store, resources=files, log_dir=tmp_path / "journal", autostart=False)
+    unavailable, lost = ConnectionError("no route"), ConnectionError("no answer")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        await conductor.wait_leader()
+        assert await tick(StoreFault(error=unavailable)) == 1
+        assert storage.count(files) == (300, 40, 40)
+        # Carried out, and not known to be: no message is missed, and none is projected twice.
+        assert await tick(StoreFault(broken=lost)) == 1
+        assert storage.count(files) == (300, 40, 40)
+        assert await tick(None) == 0
+        assert storage.count(files) == (300, 80, 80)
+        conductor.request_stop()
+    assert [delivery["message"] for delivery in deliveries(files)] == ALL[:80]
+    cursors = [entry.details["cursor"] for entry in read_journal(tmp_path / "journal") if entry.stage == "scan_window"]
+    assert cursors == ["message:80"]
+
+
+async def test_projector_that_was_replaced_before_it_saves_its_cursor_moves_none(files: Any) -> None:
+    class Replaced(MemoryLeaseStore):  # type: ignore[misc] # it is final; here somebody else leads when a cursor comes
+        async def save_cursor(self, lease_name: str, runner: str, term: int, cursor: str) -> None:
+            for holder in holders:
+                await self.release(lease_name, holder)
+            await self.acquire(lease_name, Holder("other", "1"), 30.0)
+            await super().save_cursor(lease_name, runner, term, cursor)
+
+        async def acquire(self, lease_name: str, holder: Holder, *args: Any, **more: Any) -> Any:
+            holders.add(holder)
+            return await super().acquire(lease_name, holder, *args, **more)
+
+    holders: set[Holder] = set()
+    store, journal = Replaced(), MemoryJournal()
+    conductor = Conductor(outbox.jobs, store=store, resources=files, journal=journal, autostart=False)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        await conductor.wait_leader()
+        await conductor.run_tick()
+        conductor.request_stop()
+    failed = journal.one("runner_failed")
+    assert (failed.runner, failed.error) == (
+        "outbox.projector",
+        "a write under term 1 of lease 'conductor' was refused: its term is 2",
+    )
+    assert await store.load_cursor("conductor", "outbox.projector") is None
 
 
 # The dispatcher
@@ -119,7 +225,7 @@ def test_projection_that_fails_changes_nothing(database: sqlite3.Connection) -> 
 
 @pytest.fixture
 def projected(database: sqlite3.Connection) -> sqlite3.Connection:
-    outbox.project_settled(database, 1, time.time(), 10)
+    outbox.project_settled(database, 0, 1, time.time(), 10)
     return database
 
 
@@ -195,7 +301,7 @@ async def test_runners_keep_to_the_limits_of_their_tick_and_log(files: Any, tmp_
 
 async def test_runner_of_an_older_term_fails_and_says_so(files: Any, tmp_path: Path) -> None:
     with storage.connect(files) as database:
-        outbox.project_settled(database, 7, time.time(), 40)
+        outbox.project_settled(database, 0, 7, time.time(), 40)
     logs = tmp_path / "journal"
     conductor = Conductor(outbox.jobs, store=MemoryLeaseStore(), resources=files, log_dir=logs, autostart=False)
     async with trio.open_nursery() as nursery:

@@ -9,7 +9,8 @@ import conductor_jobs
 PACKAGE = Path(conductor_jobs.__file__).parent
 EXPORTS = """
 Conductor ConductorStatus ConductorStopped Cron Every Holder JournalEntry LeaseGrant LeaseLost LeaseStore LeaseTiming
-Node Retry RunnerResult StaleTerm Term TickContext TickDecision TickResult TickTrigger TimedJobs TimedJobsConfig
+Node Retry RunnerResult RunnerStatus StaleTerm Term TickContext TickDecision TickResult TickTrigger TimedJobs
+TimedJobsConfig
 read_journal run_in_thread
 """
 COMMAND = ("rules", "config", "runtime", "cli_nodes", "cli_control_api", "cli")

@@ -62,7 +62,7 @@ class LeaseRules(RuleBasedStateMachine):
         super().__init__()
         self._run = OpenRun()
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self._patch = patch("conductor_jobs.stores.sqlite.boot_time", self._run.clock.current_time)
+        self._patch = patch("conductor_jobs.stores.sqlite_leases.boot_time", self._run.clock.current_time)
         self._patch.start()
         self._stores = (MemoryLeaseStore(), SQLiteLeaseStore(Path(self._folder.name) / "lease.db"))
         # What a third party could know: who was granted which term of which lease, and until when.

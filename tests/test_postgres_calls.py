@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ import psycopg
 import pytest
 import trio
 
-from conductor_jobs import Holder, Node
+from conductor_jobs import Holder, Node, StaleTerm
+from conductor_jobs.runner_records import Claim
 from conductor_jobs.stores import postgres, postgres_connections, postgres_watches
 from conductor_jobs.stores.postgres import PostgresLeaseStore
 from conductor_jobs.stores.postgres_connections import Line
@@ -537,6 +539,22 @@ async def test_behind_an_imitated_pooler_in_transaction_mode_it_keeps_the_rules_
                 await rule(clients)
         await watch_without_listening(one)
     assert not any(query.startswith("LISTEN") for query in Pooled.executed)
+
+
+async def test_behind_an_imitated_pooler_what_is_kept_of_runners_is_fenced_and_durable(imitated: str) -> None:
+    claim = Claim("report", datetime(2026, 3, 1, tzinfo=UTC), 1)
+    async with PostgresLeaseStore(imitated) as store:
+        await store.acquire("jobs", ALPHA, 30.0)
+        for number in range(3):
+            assert await store.claim("jobs", [claim]) == [claim]
+            await store.set_paused("jobs", "report", number % 2 == 0)
+            await store.save_cursor("jobs", "report", 1, str(number))
+        assert await store.claims("jobs") == [claim]
+        assert (await store.paused("jobs"), await store.load_cursor("jobs", "report")) == ({"report"}, "2")
+        await store.acquire("jobs", ALPHA, 30.0)
+        for call in (store.claim("jobs", [claim]), store.save_cursor("jobs", "report", 1, "3")):
+            with pytest.raises(StaleTerm):
+                await call
 
 
 async def watch_without_listening(store: PostgresLeaseStore) -> None:

@@ -12,6 +12,7 @@ from conductor_jobs import Holder, Term, TickContext, TimedJobs
 from conductor_jobs.clocks import Clocks
 from conductor_jobs.journal import JournalEntry
 from conductor_jobs.recorder import Recorder
+from conductor_jobs.testing.memory_cursor import MemoryCursor
 
 
 class ListJournal:
@@ -205,7 +206,9 @@ def context(recorder: Recorder, resources: object = None) -> TickContext:
     clocks = Clocks(MockClock(), lambda: 0.0)
     term = Term(7, "jobs", Holder("alpha", "1"), clocks, clocks.now())
     config = TimedJobs(max_messages_per_tick=3, max_tasks_per_tick=4, settle_delay=5.0).config
-    return TickContext("r", "alpha", "host-a", 7, "b-1", "manual", config, resources, term, recorder)
+    return TickContext(
+        "r", "alpha", "host-a", 7, "b-1", "manual", config, resources, term, recorder, MemoryCursor(None)
+    )
 
 
 def test_a_runner_is_given_its_limits_and_what_the_application_passed_in(recorder: Recorder) -> None:

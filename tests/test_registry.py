@@ -22,7 +22,8 @@ def test_runners_with_a_schedule_and_plain_ones_are_told_apart_and_keep_their_or
     assert jobs.runner_names == ("b", "d", "a", "c")
     assert [runner.name for runner in jobs.registered] == ["b", "d", "a", "c"]
     assert [runner.name for runner in jobs.runners] == ["b", "c"]
-    assert [(runner.name, runner.schedule) for runner in jobs.scheduled] == [("d", Every(60)), ("a", Cron("@daily"))]
+    assert {runner.name: runner.schedule for runner in jobs.scheduled} == {"d": Every(60), "a": Cron("@daily")}
+    assert [runner.name for runner in jobs.scheduled] == ["d", "a"]
 
 
 def test_a_runner_without_more_has_no_schedule_and_is_never_tried_again() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg import sql
 from conductor_jobs import Holder, LeaseGrant, Node
 from conductor_jobs.errors import Unusable
 from conductor_jobs.lease import NodeSeen
+from conductor_jobs.runner_records import Claim
 from conductor_jobs.stores import open_store, postgres
 from conductor_jobs.stores.postgres import PostgresLeaseStore
 
@@ -115,6 +117,11 @@ async def test_who_may_not_make_the_schema_is_told_so_and_who_may_use_it_does(po
         for grant in ("GRANT USAGE ON SCHEMA conductor_jobs TO {}", tables):
             execute(postgres_url, sql.SQL(grant).format(role))
         assert (await ask_once(guest)).term == 2
+        async with PostgresLeaseStore(guest) as store:
+            await store.claim("jobs", [Claim("report", datetime.now(UTC), 2)])
+            for paused in (True, False):
+                await store.set_paused("jobs", "report", paused)
+            await store.save_cursor("jobs", "report", 2, "17")
     finally:
         execute(postgres_url, sql.SQL("DROP OWNED BY {}").format(role), sql.SQL("DROP ROLE {}").format(role))
 

@@ -4,6 +4,7 @@ import ssl
 import warnings
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import trustme
 
 from conductor_jobs import Holder, Node
 from conductor_jobs.errors import Unusable
+from conductor_jobs.runner_records import Claim
 from conductor_jobs.stores.redis import RedisLeaseStore
 from conductor_jobs.stores.redis_connections import ServerRefused
 
@@ -124,6 +126,13 @@ async def test_a_user_who_has_only_what_is_documented_can_do_everything(guarded:
         assert (await store.acquire("jobs", ALPHA, 30.0, term=1)).is_leader
         await store.heartbeat("jobs", Node("alpha", "mini"), "1", "leader", "fingerprint")
         assert len(await store.nodes("jobs")) == 1
+        claim = Claim("a", datetime.now(UTC), 1)
+        assert await store.claim("jobs", [claim]) == await store.claims("jobs") == [claim]
+        await store.save_cursor("jobs", "a", 1, "7")
+        assert await store.load_cursor("jobs", "a") == "7"
+        for paused in (True, False):
+            await store.set_paused("jobs", "a", paused)
+            assert await store.paused("jobs") == ({"a"} if paused else set())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.wait_released, "jobs", 1)
             await trio.sleep(0.05)

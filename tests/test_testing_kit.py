@@ -194,7 +194,7 @@ def test_what_a_runner_logs_is_in_the_journal_under_its_name() -> None:
 def test_an_unknown_argument_is_refused_naming_the_known_ones() -> None:
     known = (
         "runner, controller_id, host, term, batch_id, trigger, interval, max_messages_per_tick, max_tasks_per_tick, "
-        "settle_delay, resources, journal, lease_remaining, wall_clock"
+        "settle_delay, resources, journal, lease_remaining, cursor, wall_clock"
     )
     with pytest.raises(TypeError, match=f"^tick_context has no lease, terms; it takes {known}\\.$"):
         tick_context(lease=1, terms=2)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -252,6 +252,57 @@ def test_outside_of_a_run_a_lease_runs_out_in_real_time() -> None:
 async def test_a_context_can_be_made_in_a_worker_thread() -> None:
     ctx = await trio.to_thread.run_sync(lambda: tick_context(lease_remaining=60))
     assert 0 < ctx.lease_remaining() <= 60
+
+
+def test_a_context_keeps_a_cursor_without_a_conductor_and_without_trio() -> None:
+    ctx = tick_context(cursor="message:1")
+    assert ctx.load_cursor_sync() == "message:1"
+    ctx.save_cursor_sync("message:2")
+    assert ctx.load_cursor_sync() == "message:2"
+    assert tick_context().load_cursor_sync() is None
+
+
+async def test_a_context_keeps_its_cursor_on_the_loop_and_in_threads(autojump_clock: MockClock) -> None:
+    ctx = tick_context(cursor="message:1")
+    assert await ctx.load_cursor() == "message:1"
+    await ctx.save_cursor("message:2")
+    assert ctx.load_cursor_sync() == "message:2"
+    await trio.to_thread.run_sync(ctx.save_cursor_sync, "message:3")
+    assert await ctx.load_cursor() == "message:3"
+
+
+async def test_a_cursor_in_memory_is_cancelled_like_one_in_a_store() -> None:
+    ctx = tick_context(cursor="message:1")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await ctx.save_cursor("message:2")
+    with trio.move_on_after(0):
+        await ctx.load_cursor()
+        raise AssertionError
+    assert scope.cancelled_caught
+    assert ctx.load_cursor_sync() == "message:1"
+
+
+def test_once_a_contexts_term_is_over_its_cursor_is_out_of_reach() -> None:
+    ctx = tick_context(lease_remaining=0, cursor="message:1")
+    for call in (
+        ctx.load_cursor,
+        ctx.load_cursor_sync,
+        lambda: ctx.save_cursor("a"),
+        lambda: ctx.save_cursor_sync("a"),
+    ):
+        with pytest.raises(LeaseLost):
+            call()
+
+
+def test_a_context_begins_with_no_cursor_that_a_runner_could_not_have_saved() -> None:
+    with pytest.raises(TypeError, match=r"^tick_context: cursor must be a text, not 5\.$"):
+        tick_context(cursor=5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    for ctx_saves in (lambda: tick_context(cursor="\0"), lambda: tick_context().save_cursor_sync("\0")):
+        with pytest.raises(
+            ValueError, match="cursor must be a text that UTF-8 can hold, without NUL, but its character 0"
+        ):
+            ctx_saves()
 
 
 # threads_inline

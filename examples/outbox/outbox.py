@@ -5,7 +5,8 @@
 Both runners are plain functions, for SQLite blocks: the conductor gives them a worker thread. A thread cannot be
 cancelled when the lease is lost, so the term guards what it writes: the database keeps the latest term that wrote
 to it, and every write compares the two in its own transaction (`storage.fenced`). A leader that was frozen,
-replaced and thawed is refused with StaleTerm, whatever it believes.
+replaced and thawed is refused with StaleTerm, whatever it believes. How far the projector has come is its cursor, which
+the conductor keeps beside the lease, fenced in the same way.
 
 `python examples/outbox` works through 300 messages and ends. `conductor-jobs start examples/outbox/outbox.py:jobs`
 does the same work with data in `.conductor/outbox-jobs`, and goes on until it is stopped.
@@ -39,9 +40,15 @@ class Task(NamedTuple):
 def project(ctx: TickContext) -> RunnerResult:
     """Take up the messages after the cursor, but not before whoever wrote one had `settle_delay` to take it back."""
     settled_at = time.time() - ctx.settle_delay
+    after = message_of(ctx.load_cursor_sync())
     with connect(outbox_of(ctx)) as database:
-        cursor, projected = project_settled(database, ctx.term, settled_at, ctx.max_messages_per_tick)
-    ctx.log("scan_window", result="ok", details={"cursor": f"message:{cursor}"})
+        latest, projected = project_settled(database, after, ctx.term, settled_at, ctx.max_messages_per_tick)
+    # No transaction spans the two databases. The tasks come first, and the cursor after them: whoever is killed just
+    # here, or never hears that the cursor was saved, leaves it behind the tasks and never ahead of them. No message is
+    # missed, then, and those that are taken up again have their task already.
+    if latest > after:
+        ctx.save_cursor_sync(f"message:{latest}")
+    ctx.log("scan_window", result="ok", details={"cursor": f"message:{latest}"})
     return RunnerResult(details={"projected_messages": projected})
 
 
@@ -56,22 +63,29 @@ def dispatch(ctx: TickContext) -> RunnerResult:
     return RunnerResult(details={"delivered_tasks": len(tasks)})
 
 
-def project_settled(database: sqlite3.Connection, term: int, settled_at: float, limit: int) -> tuple[int, int]:
-    """Make tasks of messages created by `settled_at`; return the new cursor, and how many tasks that were."""
+def message_of(cursor: str | None) -> int:
+    """Return the id of the last message that was taken up; 0, below any, when none was."""
+    return 0 if cursor is None else int(cursor.removeprefix("message:"))
+
+
+def project_settled(
+    database: sqlite3.Connection, after: int, term: int, settled_at: float, limit: int
+) -> tuple[int, int]:
+    """Make tasks of the messages after one, created by `settled_at`; return the last of them and how many were made.
+
+    May be repeated: a message has one task at the most, which is kept when it has been delivered.
+    """
     with fenced(database, term):
-        (cursor,) = database.execute("SELECT cursor FROM progress").fetchone()
-        settled = settled_messages(database, cursor, settled_at, limit)
-        database.executemany("INSERT INTO tasks (message_id) VALUES (?)", [(message,) for message in settled])
-        cursor = max(settled, default=cursor)
-        # Tasks, cursor and term are committed together: a kill leaves all of them or none.
-        database.execute("UPDATE progress SET cursor = :cursor WHERE cursor < :cursor", {"cursor": cursor})
-    return cursor, len(settled)
+        settled = settled_messages(database, after, settled_at, limit)
+        query = "INSERT INTO tasks (message_id) VALUES (?) ON CONFLICT (message_id) DO NOTHING"
+        made = database.executemany(query, [(message,) for message in settled]).rowcount if settled else 0
+    return max(settled, default=after), made
 
 
-def settled_messages(database: sqlite3.Connection, cursor: int, settled_at: float, limit: int) -> list[int]:
+def settled_messages(database: sqlite3.Connection, after: int, settled_at: float, limit: int) -> list[int]:
     """Return the ids that come next, up to the first that has not settled: the cursor must not pass it by."""
     query = "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?"
-    upcoming = database.execute(query, (cursor, limit)).fetchall()
+    upcoming = database.execute(query, (after, limit)).fetchall()
     return [message for message, _ in takewhile(lambda row: row[1] <= settled_at, upcoming)]
 
 

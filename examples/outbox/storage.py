@@ -16,8 +16,8 @@ CREATE TABLE tasks (
     id INTEGER PRIMARY KEY, message_id INTEGER NOT NULL UNIQUE REFERENCES messages, delivered_in_term INTEGER
 );
 CREATE INDEX pending_tasks ON tasks (id) WHERE delivered_in_term IS NULL;
-CREATE TABLE progress (term INTEGER NOT NULL, cursor INTEGER NOT NULL);
-INSERT INTO progress VALUES (0, 0)
+CREATE TABLE fence (term INTEGER NOT NULL);
+INSERT INTO fence VALUES (0)
 """
 
 
@@ -55,10 +55,10 @@ def fenced(database: sqlite3.Connection, term: int) -> Generator[None, None, Non
     with database:
         # Immediate: between the comparison and the commit no other leader can write.
         database.execute("BEGIN IMMEDIATE")
-        (latest,) = database.execute("SELECT term FROM progress").fetchone()
+        (latest,) = database.execute("SELECT term FROM fence").fetchone()
         if term < latest:
             raise StaleTerm(f"term {term} may not write to the outbox any more: term {latest} has")
-        database.execute("UPDATE progress SET term = :term WHERE term < :term", {"term": term})
+        database.execute("UPDATE fence SET term = :term WHERE term < :term", {"term": term})
         yield
 
 

@@ -28,8 +28,9 @@ above it:
                             one bounded store call; nodes that differ; signs of life; waiting for the moment to
                             campaign; giving the lease back while running; the lease task: campaign, hold, lose,
                             release
-    retry, runners, registry
-                            trying again; what a runner is given and returns; what an application registers
+    retry, threads, cursors, runners, registry
+                            trying again; from a thread to the loop; how far a runner has come; what a runner is given
+                            and returns; what an application registers
     tick_results, calls, timeouts, tick_entries, observers, tracing, attempts, execution, ticks
                             how a tick ended; calling a runner; its timeout; what is journaled of it; who else is
                             told of it; spans; what becomes of one that raised; one tick; admission, the tick task

@@ -52,6 +52,7 @@ class Writer:
         self._term = _NOT_LEADING
         self._term_count = 0
         self._released: str | None = None
+        self._resigning = False
 
     @property
     def name(self) -> str:
@@ -126,6 +127,8 @@ class Writer:
                 self._leader_started(entry, where)
             case "leader_ended":
                 self._leader_ended(entry, where)
+            case "resigning":
+                self._resigning = True
             case "lease_released":
                 self._lease_released(where)
 
@@ -133,9 +136,9 @@ class Writer:
         match entry.stage:
             case "runner_started":
                 self._runner_started(entry, where)
-            case "runner_completed" | "runner_failed" | "runner_cancelled":
+            case "runner_completed" | "runner_failed" | "runner_cancelled" | "runner_retrying":
                 self.ticks.end_run(entry, where)
-            case "runner_skipped":
+            case "runner_skipped" | "runner_misfired" | "run_unknown" | "schedule_ahead":
                 pass
             case _:
                 self._own_entry(entry, where)
@@ -223,7 +226,9 @@ class Writer:
         self.ticks.forget()
         if self._term > 0:
             self._report(where, "I7", f"{self.name} releases its lease while its term {self._term} goes on")
-        self._released = where
+        # Whoever resigns runs on, and may lead again.
+        self._released = None if self._resigning else where
+        self._resigning = False
 
     def _lost_lines(self, entry: Line, where: str) -> None:
         count = number(entry, "lost_entry_count")

@@ -80,6 +80,10 @@ class Clocks:
         """Return whether `deadline` has come by either clock."""
         return self._trio_time() >= deadline.trio or self._boot_time() >= deadline.boot
 
+    def have_reached_at(self, now: float, deadline: Instant) -> bool:
+        """As `have_reached`, `now` being what Trio's clock says."""
+        return now >= deadline.trio or self._boot_time() >= deadline.boot
+
     def remaining(self, deadline: Instant) -> float:
         """Return the seconds until `deadline` by the clock that is nearer to it; negative when it has passed."""
         return min(deadline.trio - self._trio_time(), deadline.boot - self._boot_time())

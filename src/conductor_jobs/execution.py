@@ -12,6 +12,7 @@ import trio
 
 from .attempts import Attempts
 from .calls import call_in_thread, call_on_loop, checked
+from .cursors import Cursors
 from .failures import error_text
 from .journal import FRAMEWORK
 from .lease import Node
@@ -36,6 +37,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     resources: Any
     recorder: Recorder
     thread_limiter: trio.CapacityLimiter
+    cursors: Cursors
     observers: Observers
 
     def refuse(
@@ -138,21 +140,21 @@ class Tick:
 
     async def _under_term(self, scope: TermScope) -> EndReason | None:
         with scope.work(self):
-            await self._run_runners(scope.term)
+            await self._run_runners(scope)
         return scope.term.over
 
-    async def _run_runners(self, term: Term) -> None:
-        entries = entries_of_tick(self._recorder, self.batch_id, self._start_details(term))
+    async def _run_runners(self, scope: TermScope) -> None:
+        entries = entries_of_tick(self._recorder, self.batch_id, self._start_details(scope.term))
         if self._observed is not None:
             entries = ObservedEntries(entries, self._observed)
-        run = functools.partial(self._run_until_one_fails, term, entries)
+        run = functools.partial(self._run_until_one_fails, scope, entries)
         if any(runner.timeout is not None for runner in self._runners):
             run = functools.partial(self._timeouts.watch_over, run)
         while True:
             try:
                 await run()
             except BaseException as error:  # noqa: BLE001 - what is no failure of a runner goes on
-                pause = self._judge(term, error)
+                pause = self._judge(scope.term, error)
             else:
                 return
             finally:
@@ -172,13 +174,13 @@ class Tick:
             # If the term ends in the pause, it is skipped like those that were never begun.
             self._begun -= 1
 
-    async def _run_until_one_fails(self, term: Term, entries: TickEntries) -> None:
-        timeouts, shared = self._timeouts, self._shared_context(term)
+    async def _run_until_one_fails(self, scope: TermScope, entries: TickEntries) -> None:
+        timeouts, shared = self._timeouts, self._shared_context(scope.term)
         clock = trio.lowlevel.current_clock().current_time
         now = yielded_at = clock()
         for runner in self._to_begin:
             # Clocks are compared before each start (I2): a scope is only cancelled when the loop turns.
-            if term.over:
+            if scope.over_at(now):
                 return
             self._begun += 1
             context = TickContext(runner.name, *shared)
@@ -188,7 +190,7 @@ class Tick:
             self._at_work_since = started_at = clock()
             # Once more if the disk took its time (I2); always would cost a twentieth of a short runner.
             if started_at - now > YIELD_AFTER:
-                term.check_lease()
+                scope.term.check_lease()
             deadline = math.inf
             if runner.timeout is not None:
                 deadline = started_at + runner.timeout
@@ -251,7 +253,7 @@ class Tick:
 
     def _shared_context(
         self, term: Term
-    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, datetime | None]:
+    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, Cursors, datetime | None]:
         node = self._surroundings.node
         return (
             node.node_id,
@@ -263,6 +265,7 @@ class Tick:
             self._surroundings.resources,
             term,
             self._recorder,
+            self._surroundings.cursors,
             self._due_at,
         )
 

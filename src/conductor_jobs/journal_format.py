@@ -44,6 +44,7 @@ class LineFacts(_Line, gc=False):
     pid: Any = None
     incarnation: Any = None
     lost_entry_count: Any = None
+    group: Any = None
 
     @property
     def details(self) -> "LineFacts":
@@ -86,19 +87,16 @@ def encode_number(number: int) -> bytes:
     return _encode(number)
 
 
-def line_around(*gaps: str, **said: str) -> list[bytes]:
-    """Return the line of an entry without details, in the pieces that stand around the `gaps`, its end cut off.
+def line_form(*gaps: str, **said: str) -> bytes:
+    """Return the line of an entry as a form: `form % (...)` fills each of the `gaps`, which are fields, with JSON.
 
-    For lines that are the same but for these fields. What fills a gap is JSON. `end_of_line` is what belongs behind
-    the last piece.
+    The last gap is for `end_of_line`. For lines that are the same but for these fields.
     """
     fields: dict[str, Any] = dict.fromkeys(KEYS) | said | {gap: f"<{gap}>" for gap in gaps}
-    rest = encode_line(JournalEntry(**fields)).removesuffix(b"}\n")
-    pieces: list[bytes] = []
+    form = encode_line(JournalEntry(**fields)).removesuffix(b"}\n")
     for gap in gaps:
-        piece, _, rest = rest.partition(encode_text(f"<{gap}>"))
-        pieces.append(piece)
-    return [*pieces, rest]
+        form = form.replace(encode_text(f"<{gap}>"), b"%b")
+    return form + b"%b"
 
 
 def end_of_line(details: Mapping[str, Any] | None) -> bytes:

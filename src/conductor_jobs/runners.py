@@ -6,6 +6,7 @@ from typing import Any, Literal, final
 
 import msgspec
 
+from .cursors import Cursors, checked_cursor
 from .failures import error_text, shown
 from .recorder import Recorder
 from .retry import Retry
@@ -70,6 +71,7 @@ class TickContext(msgspec.Struct, frozen=True):
     resources: Any
     _term: Term
     _recorder: Recorder
+    _cursors: Cursors
     due_at: datetime | None = None
 
     @property
@@ -129,6 +131,41 @@ class TickContext(msgspec.Struct, frozen=True):
     def check_lease(self) -> None:
         """Return while the term lasts; raise LeaseLost once it is over. Synchronous, from any thread."""
         self._term.check_lease()
+
+    def load_cursor(self) -> Awaitable[str | None]:
+        """Await how far this runner has come: the text that it saved last, in whichever term, or None.
+
+        Raises LeaseLost once the term is over, TimeoutError when the store gives no answer within the timing's
+        `store_timeout`, RuntimeError for a store that keeps no cursors and in a thread, and what the store raises.
+        Cancelling changes nothing.
+        """
+        self._term.check_lease()
+        return self._cursors.load(self.runner)
+
+    def save_cursor(self, cursor: str) -> Awaitable[None]:
+        """Await that the store has kept a text as this runner's cursor, in the place of the last.
+
+        Any text without NUL that UTF-8 can hold; a JSON document for instance. Raises StaleTerm when the lease has
+        reached another term than the context's: nothing is kept then. Raises LeaseLost once the term is over,
+        TypeError or ValueError for what is no such text, and else what `load_cursor` does. After a TimeoutError,
+        an error of the store's, or a cancellation, nobody knows whether it was kept, or will be.
+        """
+        self._term.check_lease()
+        return self._cursors.save(self.runner, self.term, checked_cursor(cursor))
+
+    def load_cursor_sync(self) -> str | None:
+        """Return what `load_cursor` does, in the thread of a plain `def` runner, or in any other.
+
+        Raises RuntimeError on the loop. In the runner's own thread the call is cancelled when the term ends, or the
+        runner's timeout has come: it raises trio.Cancelled then, which is not to be caught.
+        """
+        self._term.check_lease()
+        return self._cursors.load_sync(self.runner)
+
+    def save_cursor_sync(self, cursor: str) -> None:
+        """Do what `save_cursor` does, where and as `load_cursor_sync` works."""
+        self._term.check_lease()
+        self._cursors.save_sync(self.runner, self.term, checked_cursor(cursor))
 
 
 RunnerFunction = Callable[[TickContext], Awaitable[RunnerResult | None]] | Callable[[TickContext], RunnerResult | None]

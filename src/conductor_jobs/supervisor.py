@@ -25,6 +25,7 @@ import trio
 from trio_util import wait_any
 
 from .clocks import Clocks
+from .cursors import StoredCursors
 from .election import Candidate, Election
 from .execution import Surroundings, Tick
 from .heartbeats import Heartbeats
@@ -101,7 +102,14 @@ class Supervisor:
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
         self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
         self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
-        surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1), plan.observers)
+        surroundings = Surroundings(
+            node=plan.node,
+            resources=plan.resources,
+            recorder=recorder,
+            thread_limiter=trio.CapacityLimiter(1),
+            cursors=StoredCursors(plan.store, plan.lease_name, plan.timing.store_timeout),
+            observers=plan.observers,
+        )
         self.ledger: Ledger = Ledger(plan.store, plan.lease_name, plan.timing, recorder)
         self.ticks: TickGroup = TickGroup(
             plan.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused

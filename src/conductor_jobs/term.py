@@ -131,6 +131,11 @@ class TermScope:
         """Admit no more work; what is at work goes on."""
         self._closed = True
 
+    def over_at(self, now: float) -> EndReason | None:
+        """As `Term.over`, for whoever has just read Trio's clock; to read it twice costs 0.1 to 0.2 µs a runner."""
+        term = self.term
+        return term._ended or ("lease_expired" if self._clocks.have_reached_at(now, term._deadline) else None)
+
     def confirm(self, deadline: Instant) -> None:
         """Move the deadline of all work: the store has confirmed the lease."""
         self.term._deadline = deadline

@@ -10,7 +10,7 @@ from typing import Any, Protocol, final
 import trio
 
 from .journal_files import JournalFiles
-from .journal_format import encode_number, encode_text, end_of_line, line_around
+from .journal_format import encode_number, encode_text, end_of_line, line_form
 from .recorder import Recorder
 
 
@@ -71,16 +71,17 @@ class PlainTickEntries:
         """See `TickEntries`: nothing is kept back."""
 
 
-# The entries that every runner has, in the pieces between which stands what differs.
-_START = line_around("batch_id", "runner", "ts", result="running", stage="runner_started")
-_END = line_around("batch_id", "duration_ms", "result", "runner", "ts", stage="runner_completed")
+# The entries that every runner has, as forms to be filled in.
+_START = line_form("batch_id", "runner", "ts", result="running", stage="runner_started")
+_END = line_form("batch_id", "duration_ms", "result", "runner", "ts", stage="runner_completed")
+_END_AND_START = _END + _START
 
 
 @final
 class TickLines:
     """For files alone: lines, with no entries in between, of an end and the next start at once.
 
-    Bytes joined: half of what entries cost that are encoded one by one (`python -m benchmarks.ticks`).
+    Forms filled in: half of what entries cost that are encoded one by one (`python -m benchmarks.ticks`).
     """
 
     def __init__(
@@ -89,26 +90,28 @@ class TickLines:
         self._recorder = recorder
         self._files = files
         self._batch_id = batch_id
-        batch = encode_text(batch_id)
-        before, before_runner, before_ts, after_ts = _START
-        self._start = before + batch + before_runner, before_ts, after_ts + end_of_line(start_details)
-        before, before_duration, *others = _END
-        self._end = before + batch + before_duration, *others
-        # Of the runner that was started last, what both of its lines say; and the rest of its second one.
+        # What every line of the tick says, and the end of every start.
+        self._batch = encode_text(batch_id)
+        self._start = end_of_line(start_details)
+        # Of the runner that was started last, what both of its lines say; and what only its second one says.
         self._name = b""
         self._ended: tuple[bytes, bytes, bytes] | None = None
 
     @trio.lowlevel.enable_ki_protection
     def started(self, runner: str) -> None:
         """See `TickEntries`."""
-        before_runner, before_ts, after_ts = self._start
+        batch, start, name = self._batch, self._start, encode_text(runner)
         with self._recorder.lock:
             ts = self._recorder.timestamp()
             stamp = encode_text(ts)
-            end = self._line_of_end(stamp)
-            self._name = name = encode_text(runner)
-            line = b"".join((end, before_runner, name, before_ts, stamp, after_ts))
-            self._files.write_lines(line, self._batch_id, ts)
+            if self._ended is None:
+                lines = _START % (batch, name, stamp, start)
+            else:
+                duration_ms, result, end = self._ended
+                self._ended = None
+                lines = _END_AND_START % (batch, duration_ms, result, self._name, stamp, end, batch, name, stamp, start)
+            self._name = name
+            self._files.write_lines(lines, self._batch_id, ts)
 
     def completed(self, result: str, duration_ms: int, details: Mapping[str, Any] | None) -> None:
         """See `TickEntries`."""
@@ -117,31 +120,13 @@ class TickLines:
     @trio.lowlevel.enable_ki_protection
     def settle(self) -> None:
         """See `TickEntries`."""
-        if self._ended:
+        if self._ended is not None:
             with self._recorder.lock:
                 ts = self._recorder.timestamp()
-                self._files.add_lines(self._line_of_end(encode_text(ts)), self._batch_id, ts)
-
-    def _line_of_end(self, stamp: bytes) -> bytes:
-        if self._ended is None:
-            return b""
-        duration_ms, result, end = self._ended
-        self._ended = None
-        before_duration, before_result, before_runner, before_ts, after_ts = self._end
-        return b"".join(
-            (
-                before_duration,
-                duration_ms,
-                before_result,
-                result,
-                before_runner,
-                self._name,
-                before_ts,
-                stamp,
-                after_ts,
-                end,
-            )
-        )
+                duration_ms, result, end = self._ended
+                self._ended = None
+                line = _END % (self._batch, duration_ms, result, self._name, encode_text(ts), end)
+                self._files.add_lines(line, self._batch_id, ts)
 
 
 def entries_of_tick(recorder: Recorder, batch_id: str, start_details: Mapping[str, Any]) -> TickEntries:

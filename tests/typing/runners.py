@@ -101,6 +101,9 @@ def reads(ctx: TickContext) -> None:
     assert_type(ctx.max_messages_per_tick, int)
     assert_type(ctx.settle_delay, float)
     assert_type(ctx.lease_remaining(), float)
+    assert_type(ctx.load_cursor_sync(), str | None)
+    ctx.save_cursor_sync("message:1")
+    ctx.save_cursor_sync(1)  # type: ignore[arg-type]  # a text
     assert_type(RunnerResult().details, Mapping[str, Any] | None)
     log: Callable[..., None] = ctx.log
     ctx.log("done", result="ok", details={"trigger": trigger}, duration_ms=1, error=ValueError("why"))
@@ -109,3 +112,9 @@ def reads(ctx: TickContext) -> None:
     ctx.term = 2  # type: ignore[misc]  # a runner does not choose its term
     ctx.settle_delay = 2.0  # type: ignore[misc]  # nor its limits
     log("done")
+
+
+async def keeps_its_cursor(ctx: TickContext) -> None:
+    assert_type(await ctx.load_cursor(), str | None)
+    await ctx.save_cursor("message:1")
+    await ctx.save_cursor(None)  # type: ignore[arg-type]  # a text

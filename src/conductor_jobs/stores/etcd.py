@@ -155,7 +155,8 @@ class EtcdLeaseStore:
         """See `ClaimStore.claim`. Cancelling gives the call up, with its connection; it may still be carried out.
 
         More than 128 claims are kept in several transactions, each of which compares the term. Should it end between
-        two of them, then StaleTerm is raised, and what the earlier ones have kept is kept: it was claimed in time.
+        two of them, StaleTerm is raised, and what the earlier ones have kept stays: it was claimed in time.
+        The same holds when the call is cancelled.
         """
         return await self._runners.claim(lease_name, claims)
 

@@ -38,17 +38,26 @@ class EtcdRunners:
         return sorted((self._claim(lease_name, each) for each in found.kvs), key=_runner)
 
     async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """See `ClaimStore.claim`: in steps of `CLAIMS_AT_ONCE`, each of them fenced."""
+        """See `ClaimStore.claim`: `CLAIMS_AT_ONCE` are written in a transaction, each of which is fenced.
+
+        Calling again what was given up goes on where it was, since what is kept already need not be written.
+        """
         if not claims:
             return []
         term = stored_claims.term_of(claims)
-        # In the order of their keys, so that each step has neighbours, which one range reads and compares.
-        ordered = sorted(claims, key=lambda claim: self._key("claims", lease_name, claim.runner))
-        kept: set[str] = set()
-        for start in range(0, len(ordered), CLAIMS_AT_ONCE):
-            step = ordered[start : start + CLAIMS_AT_ONCE]
-            kept.update(claim.runner for claim in await self._claim_step(lease_name, term, step))
-        return [claim for claim in claims if claim.runner in kept]
+        # In the order of their keys, so that each transaction has neighbours, which one comparison covers.
+        by_key = {self._key("claims", lease_name, claim.runner): claim for claim in claims}
+        keys, written = sorted(by_key), set[bytes]()
+        while True:
+            found = await self._gateway.read(*_span(keys))
+            kept = {each.key: self._claim(lease_name, each) for each in found.kvs}
+            taken = [key for key in keys if supersedes(by_key[key], kept.get(key))]
+            new = {key: by_key[key] for key in taken if by_key[key] != kept.get(key)}
+            now_written = await self._written(lease_name, term, new, found.header.revision)
+            written.update(now_written)
+            if len(now_written) == len(new):
+                written.update(taken)
+                return [claim for key, claim in by_key.items() if key in written]
 
     async def paused(self, lease_name: str) -> Collection[str]:
         """See `PauseStore.paused`."""
@@ -79,24 +88,20 @@ class EtcdRunners:
         while not await self._carried_out(lease_name, term, when=[], then=[step]):
             pass  # the record was written anew in the same term, by a renewal with another ttl
 
-    async def _claim_step(self, lease_name: str, term: int, claims: Sequence[Claim]) -> Sequence[Claim]:
-        keys = [self._key("claims", lease_name, claim.runner) for claim in claims]
-        first, end = keys[0], keys[-1] + b"\0"
-        while True:
-            found = await self._gateway.read(first, end)
-            kept = {claim.runner: claim for claim in (self._claim(lease_name, each) for each in found.kvs)}
-            writes = {
-                key: claim for key, claim in zip(keys, claims, strict=True) if supersedes(claim, kept.get(claim.runner))
-            }
-            if not writes:
-                # What is superseded stays so: it is enough that the term is the present one after it was read. A
-                # transaction that writes nothing would be one of those that `EtcdGateway.read` avoids.
-                await self._look(lease_name, term)
-                return []
-            unchanged = unwritten_since(first, end, found.header.revision)
-            puts = [put(key, stored_claims.encoded(claim)) for key, claim in writes.items()]
-            if await self._carried_out(lease_name, term, when=[unchanged], then=puts):
-                return list(writes.values())
+    async def _written(self, lease_name: str, term: int, claims: dict[bytes, Claim], revision: int) -> Sequence[bytes]:
+        # Returns the keys up to where claims have been written since that revision, which are to be read first.
+        keys = list(claims)
+        if not keys:
+            # Whatever is kept already, or is not to be kept, stays so: it is enough that the term is the present one
+            # after that was read. A transaction that writes nothing is one of those that `EtcdGateway.read` avoids.
+            await self._look(lease_name, term)
+        for start in range(0, len(keys), CLAIMS_AT_ONCE):
+            step = keys[start : start + CLAIMS_AT_ONCE]
+            puts = [put(key, stored_claims.encoded(claims[key])) for key in step]
+            unwritten = unwritten_since(*_span(step), revision)
+            if not await self._carried_out(lease_name, term, when=[unwritten], then=puts):
+                return keys[:start]
+        return keys
 
     async def _carried_out(self, lease_name: str, term: int, *, when: list[Message], then: list[Message]) -> bool:
         # False: something that was compared has changed, though not the term. Raises StaleTerm if that has.
@@ -134,6 +139,11 @@ class EtcdRunners:
 
     def _key(self, what: str, lease_name: str, runner: str) -> bytes:
         return f"{self._folder(what, lease_name)}{part(runner)}".encode()
+
+
+def _span(keys: Sequence[bytes]) -> tuple[bytes, bytes]:
+    # From the first up to the last of sorted keys, which it includes.
+    return keys[0], keys[-1] + b"\0"
 
 
 def _runner(claim: Claim) -> str:

@@ -1,8 +1,8 @@
 """What a PostgreSQL database keeps of runners: tables and functions of the schema `conductor_jobs`.
 
-A fenced write takes the lock of the lease's name as well, but shares it: such writes do not wait for each other, and
-whoever campaigns, renews or releases waits for those that have begun, and no longer. So no term begins between the look
-at the lease and the end of the transaction. What decides between two of them is the row of the runner.
+A fenced write takes a lock that belongs to the name of the lease, another one than calls of the lease take first, and
+shares it with its like: such writes do not wait for each other, and hold up no renewal (I6). Who begins a term, or
+releases one, takes it alone. So no term begins or ends between the look at the lease and the end of the transaction.
 
 A pause and a cursor have the number of their latest change, which a writer reads first and then says: what was given
 up, and is carried out late, does not undo what came after it. (A claim needs none: its rules know what is late.)
@@ -25,17 +25,17 @@ CREATE TABLE conductor_jobs.paused (
 );
 
 CREATE TABLE conductor_jobs.cursor (
-    lease_name text, runner text, cursor text NOT NULL, change bigint NOT NULL,
+    lease_name text, runner text, content text NOT NULL, change bigint NOT NULL,
     PRIMARY KEY (lease_name, runner)
 ) WITH (fillfactor = 50);
 """
 
-_READ_SHARED: Final = """
-CREATE FUNCTION conductor_jobs.read_shared(asked_name text, patience_ms integer, OUT lease conductor_jobs.lease)
+_READ_FENCED: Final = """
+CREATE FUNCTION conductor_jobs.read_fenced(asked_name text, patience_ms integer, OUT lease conductor_jobs.lease)
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM conductor_jobs.begin_call(patience_ms);
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended(asked_name, 1667919714));
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(asked_name, 1667919715));
     SELECT * INTO lease FROM conductor_jobs.lease l WHERE l.name = asked_name;
 END $$;
 """
@@ -47,7 +47,7 @@ CREATE FUNCTION conductor_jobs.claim(
     OUT lease conductor_jobs.lease, OUT taken text[]
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    lease := conductor_jobs.read_shared(asked_name, patience_ms);
+    lease := conductor_jobs.read_fenced(asked_name, patience_ms);
     IF lease.term = asked_term AND NOT lease.released THEN
         WITH changed AS (
             INSERT INTO conductor_jobs.claim AS before
@@ -85,14 +85,14 @@ CREATE FUNCTION conductor_jobs.save_cursor(
     OUT lease conductor_jobs.lease, OUT saved boolean
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    lease := conductor_jobs.read_shared(asked_name, patience_ms);
+    lease := conductor_jobs.read_fenced(asked_name, patience_ms);
     IF lease.term = asked_term AND NOT lease.released THEN
         INSERT INTO conductor_jobs.cursor AS before VALUES (asked_name, asked_runner, asked_cursor, 1)
-        ON CONFLICT (lease_name, runner) DO UPDATE SET cursor = excluded.cursor, change = before.change + 1
+        ON CONFLICT (lease_name, runner) DO UPDATE SET content = excluded.content, change = before.change + 1
         WHERE before.change = seen;
         saved := FOUND;
     END IF;
 END $$;
 """
 
-FUNCTIONS: Final = _READ_SHARED + _CLAIM + _SET_PAUSED + _SAVE_CURSOR
+FUNCTIONS: Final = _READ_FENCED + _CLAIM + _SET_PAUSED + _SAVE_CURSOR

@@ -5,7 +5,7 @@ then finds out from that whether the write was refused. (An error here would cos
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from ..lease import Holder
 from ..records import LeaseRecord
@@ -22,7 +22,7 @@ FROM conductor_jobs.claim(%s, %s, %s::text[], %s::bigint[], %s::text[], %s)
 _PAUSED: Final = "SELECT runner FROM conductor_jobs.paused WHERE lease_name = %s AND is_paused"
 _CHANGE_OF_PAUSE: Final = "SELECT change FROM conductor_jobs.paused WHERE lease_name = %s AND runner = %s"
 _SET_PAUSED: Final = "SELECT conductor_jobs.set_paused(%s, %s, %s, %s, %s)"
-_LOAD_CURSOR: Final = "SELECT cursor FROM conductor_jobs.cursor WHERE lease_name = %s AND runner = %s"
+_LOAD_CURSOR: Final = "SELECT content FROM conductor_jobs.cursor WHERE lease_name = %s AND runner = %s"
 _CHANGE_OF_CURSOR: Final = "SELECT change FROM conductor_jobs.cursor WHERE lease_name = %s AND runner = %s"
 _SAVE_CURSOR: Final = """
 SELECT (lease).node_id, (lease).incarnation, (lease).term, (lease).ttl, (lease).released, saved
@@ -83,7 +83,7 @@ def save_cursor(
     return _record(*found)
 
 
-def _latest(line: Line, query: str, lease_name: str, runner: str) -> int:
+def _latest(line: Line, query: LiteralString, lease_name: str, runner: str) -> int:
     """Return the number of the latest change of a row, or 0 before the first."""
     row = line.database.execute(query, (lease_name, runner)).fetchone()
     return 0 if row is None else int(row[0])

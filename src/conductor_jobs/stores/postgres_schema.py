@@ -63,7 +63,7 @@ BEGIN
 END $$;
 """
 
-# The seed of the hash, "cjob", sets our locks apart from those of others.
+# The seed of the hash, "cjob" (and the number after it), sets our locks apart from those of others.
 #
 # Expiry is counted on the wall clock of one server process. Another one, after a restart or a failover, may have
 # another clock, and may have lost the last renewal: a lease that it finds gets its whole ttl again. The same goes
@@ -88,7 +88,8 @@ BEGIN
 END $$;
 """
 
-# A campaign that its asker gave up long ago, and that arrives after all, must not supersede its later term.
+# A campaign that its asker gave up long ago, and that arrives after all, must not supersede its later term. A new term,
+# and a release, wait for the fenced writes that have begun (see `postgres_runner_schema`); a renewal does not.
 _ACQUIRE: Final = """
 CREATE FUNCTION conductor_jobs.acquire_v2(
     asked_name text, asker_node_id text, asker_incarnation text, asked_ttl double precision, asked_term numeric,
@@ -116,6 +117,10 @@ BEGIN
         granted := held AND ours AND asked_term = lease.term;
     END IF;
     IF granted THEN
+        IF asked_term IS NULL THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended(asked_name, 1667919715));
+            clock := clock_timestamp();
+        END IF;
         INSERT INTO conductor_jobs.lease AS l VALUES (
             asked_name, asker_node_id, asker_incarnation, coalesce(asked_term, lease.term + 1, 1), asked_ttl,
             clock + make_interval(secs => asked_ttl), false, pg_postmaster_start_time(), asker_gave_up
@@ -140,6 +145,7 @@ DECLARE
     before record;
 BEGIN
     SELECT * INTO before FROM conductor_jobs.read_locked(asked_name, patience_ms);
+    PERFORM pg_advisory_xact_lock(hashtextextended(asked_name, 1667919715));
     INSERT INTO conductor_jobs.released VALUES (asked_name, asker_node_id, asker_incarnation) ON CONFLICT DO NOTHING;
     UPDATE conductor_jobs.lease l SET released = true
     WHERE (l.name, l.node_id, l.incarnation) = (asked_name, asker_node_id, asker_incarnation) AND NOT l.released;

@@ -33,7 +33,7 @@ CREATE TABLE claim (
 ) WITHOUT ROWID;
 CREATE TABLE paused (lease_name TEXT NOT NULL, runner TEXT NOT NULL, PRIMARY KEY (lease_name, runner)) WITHOUT ROWID;
 CREATE TABLE cursor (
-    lease_name TEXT NOT NULL, runner TEXT NOT NULL, cursor TEXT NOT NULL, PRIMARY KEY (lease_name, runner)
+    lease_name TEXT NOT NULL, runner TEXT NOT NULL, content TEXT NOT NULL, PRIMARY KEY (lease_name, runner)
 ) WITHOUT ROWID;
 """
 # Compared but for blanks and line breaks, so that a change of them here is no other schema.

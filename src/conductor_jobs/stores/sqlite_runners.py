@@ -63,14 +63,14 @@ def set_paused(abandoned: Abandoned, path: Path, lease_name: str, runner: str, i
 
 def load_cursor(abandoned: Abandoned, path: Path, lease_name: str, runner: str) -> str | None:
     """See `CursorStore.load_cursor`."""
-    query = "SELECT cursor FROM cursor WHERE lease_name = ? AND runner = ?"
+    query = "SELECT content FROM cursor WHERE lease_name = ? AND runner = ?"
     with transaction(path, abandoned) as database:
         row: tuple[Any] | None = database.execute(query, (lease_name, runner)).fetchone()
     if row is None:
         return None
-    (cursor,) = row
-    _require_ours(path, "cursor", lease_name, "cursor", cursor, type(cursor) is str)
-    return str(cursor)
+    (content,) = row
+    _require_ours(path, "cursor", lease_name, "content", content, type(content) is str)
+    return str(content)
 
 
 def save_cursor(abandoned: Abandoned, path: Path, lease_name: str, runner: str, term: int, cursor: str) -> None:

@@ -6,6 +6,9 @@
     conformance_races      many calls at once, and calls that are given up
     conformance_watches    being told of a release
     conformance_nodes      heartbeats
+    conformance_fences     what is kept under the present term alone
+    conformance_claims     claims of due instants
+    conformance_cursors    pauses, and cursors
 
 A rule is an async function; the first line of its docstring is the rule.
 """
@@ -21,6 +24,8 @@ from ..failures import sole_exception
 from ..lease import LeaseStore, is_lease_store
 from ..seconds import checked_seconds
 from ..store_calls import problem_text
+from . import conformance_claims as claims
+from . import conformance_cursors as cursors
 from . import conformance_leases as leases
 from . import conformance_nodes as nodes
 from . import conformance_races as races
@@ -67,6 +72,34 @@ OF_ABILITIES: Final[Mapping[str, tuple[Rule, ...]]] = {
         nodes.nodes_are_ordered_by_their_ids,
         nodes.heartbeats_leave_leases_alone,
     ),
+    "claims": (
+        claims.a_claim_is_kept_as_it_was_written,
+        claims.claims_are_ordered_by_their_runners,
+        claims.a_later_instant_takes_the_place_of_an_earlier_one,
+        claims.an_instant_ends_once,
+        claims.an_open_instant_is_taken_over_by_a_later_term,
+        claims.a_claim_that_is_repeated_is_answered_alike,
+        claims.of_several_claims_each_is_judged_by_itself,
+        claims.a_stale_claim_keeps_nothing_of_its_call,
+        claims.claims_are_kept_after_an_expiry,
+        claims.no_old_claim_is_kept_once_a_term_was_granted,
+        claims.many_claims_go_into_one_call,
+        claims.claims_of_leases_are_kept_apart,
+        claims.calls_for_runners_hold_up_no_renewal,
+    ),
+    "paused": (
+        cursors.a_pause_lasts_until_it_is_ended,
+        cursors.pauses_are_no_matter_of_terms,
+        cursors.pauses_of_leases_are_kept_apart,
+    ),
+    "load_cursor": (
+        cursors.a_cursor_is_kept_as_it_was_written,
+        cursors.cursors_are_kept_apart,
+        cursors.cursors_outlive_terms,
+        cursors.a_stale_cursor_is_refused,
+        cursors.cursors_are_kept_after_an_expiry,
+        cursors.no_old_cursor_is_kept_once_a_term_was_granted,
+    ),
 }
 
 
@@ -86,11 +119,11 @@ async def exercise_lease_store(
     prompt: float = 2.0,
     patience: float = 60.0,
 ) -> None:
-    """Try every rule of a lease store, and of what it can do besides: tell of releases, remember nodes.
+    """Try every rule of a lease store, and of what it can do besides: tell of releases, remember nodes, keep claims.
 
     `open_store` gives one more client of the same place at each call, as another process would have; a store that
     holds nothing open is wrapped: `lambda: contextlib.nullcontext(MyStore(path))`. Every rule takes leases under
-    names that nobody used before, so the place may have been used; it is left with about a hundred of them.
+    names that nobody used before, so the place may have been used; it is left with about two hundred of them.
 
     `ttl`: of the leases that are to expire, in seconds: the shortest that the store is good at. `prompt`: the seconds
     within which whoever waits for a release must hear of it, and a call that is cancelled must end. `patience`: the

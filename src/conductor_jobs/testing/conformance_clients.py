@@ -20,6 +20,13 @@ ALPHA_AGAIN: Final = Holder("alpha", "2")
 BETA: Final = Holder("beta", "1")
 GAMMA: Final = Holder("gamma", "1")
 
+#: Each the name of a lease, a node, an incarnation and a runner; no two are one, though they differ by little.
+NAMES: Final = (
+    *("jobs", "Jobs", "jobs ", " jobs", "jöbs", "jo\u0308bs", "日本語", "🦊", "ſ", "s", "ß", "ss", "1", "01", "1.0"),
+    *("a'b", 'a"b', "a`b", "a\\b", "a%sb", "a{b}", "a$1", "a;--", "../a", "a*", "a?b", "a#b", "a&b=c", "[a]"),
+    *("a\nb", "a\tb", "\r\n", "\x01", "\x7f", "null", "x" * 255, "x" * 254, "ж" * 255),
+)  # fmt: skip
+
 
 class Observed(Exception):
     """What was observed, and should not have been."""

@@ -7,19 +7,13 @@ from .conformance_clients import (
     BETA,
     GAMMA,
     LONG,
+    NAMES,
     Clients,
     fresh_lease,
     named,
     require,
     require_refused,
 )
-
-#: Each the name of a lease, a node and an incarnation; no two are one, though they differ by little.
-_NAMES = (
-    *("jobs", "Jobs", "jobs ", " jobs", "jöbs", "jo\u0308bs", "日本語", "🦊", "ſ", "s", "ß", "ss", "1", "01", "1.0"),
-    *("a'b", 'a"b', "a`b", "a\\b", "a%sb", "a{b}", "a$1", "a;--", "../a", "a*", "a?b", "a#b", "a&b=c", "[a]"),
-    *("a\nb", "a\tb", "\r\n", "\x01", "\x7f", "null", "x" * 255, "x" * 254, "ж" * 255),
-)  # fmt: skip
 
 
 async def a_campaign_takes_a_free_lease(clients: Clients) -> None:
@@ -151,11 +145,11 @@ async def leases_know_nothing_of_each_other(clients: Clients) -> None:
 async def any_text_is_a_name(clients: Clients) -> None:
     """A name of a lease, a node or an incarnation is any text without NUL, told from every other by a character."""
     prefix = fresh_lease()
-    holders = [Holder(name, name) for name in _NAMES]
-    for name, holder in zip(_NAMES, holders, strict=True):
+    holders = [Holder(name, name) for name in NAMES]
+    for name, holder in zip(NAMES, holders, strict=True):
         grant = await clients.won(prefix + name, holder)
         require(grant.term == 1, f"lease {prefix + name!r} began with term {grant.term}: it was taken for another.")
-    for name, holder in zip(_NAMES, holders, strict=True):
+    for name, holder in zip(NAMES, holders, strict=True):
         grant = await clients.campaign(prefix + name, ALPHA)
         require_refused(grant, f"{named(ALPHA)} campaigned for lease {prefix + name!r}", holder, 1)
         require(await clients.release(prefix + name, holder), f"a release of {prefix + name!r} returned False.")

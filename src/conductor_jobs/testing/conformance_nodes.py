@@ -13,18 +13,21 @@ _STATES: tuple[NodeState, ...] = ("leader", "standby", "stopped")
 
 
 async def a_node_is_remembered_as_it_described_itself(clients: Clients) -> None:
-    """Of a node everything is remembered as it was told: names, role, priority, version, incarnation, state."""
+    """Of a node everything is remembered as told: names, role, priority, version, incarnation, state, fingerprint."""
     lease = fresh_lease()
     described = {
         "a": Node("a", "host-a"),
         "b": Node("b", "hôst\n'b\"", "standby", -(2**63), "1.0+ß 🦊"),
         "c": Node("c", "x" * 255, "primary", 2**63 - 1, "0"),
     }
-    for number, node in enumerate(described.values()):
-        await _heartbeat(clients, lease, node, f"inc {number}", _STATES[number])
+    expected: dict[str, tuple[Node, str, NodeState, str]] = {
+        name: (node, f"inc {number}", _STATES[number], f"{number}f" * 8)
+        for number, (name, node) in enumerate(described.items())
+    }
+    for heartbeat in expected.values():
+        await _heartbeat(clients, lease, *heartbeat)
     seen = await _nodes(clients, lease)
-    told = {each.node.node_id: (each.node, each.incarnation, each.state) for each in seen}
-    expected = {name: (node, f"inc {number}", _STATES[number]) for number, (name, node) in enumerate(described.items())}
+    told = {each.node.node_id: (each.node, each.incarnation, each.state, each.fingerprint) for each in seen}
     require(told == expected, f"after the heartbeats of {expected} it remembered {told}.")
     require(await _nodes(clients, fresh_lease()) == [], "it remembered nodes of a lease that nobody asked for.")
 
@@ -36,11 +39,15 @@ async def a_later_heartbeat_takes_the_place_of_the_last(clients: Clients) -> Non
     (first,) = await _nodes(clients, lease)
     await trio.sleep(0.02)
     node = Node("a", "new", "standby", 7, "2")
-    await _heartbeat(clients, lease, node, "2", "standby")
+    for fingerprint in ("another", "yet another"):
+        await _heartbeat(clients, lease, node, "2", "standby", fingerprint)
     later = await _nodes(clients, lease)
     require(len(later) == 1, f"of one node there were {len(later)}: {later}.")
-    told = (later[0].node, later[0].incarnation, later[0].state)
-    require(told == (node, "2", "standby"), f"after a heartbeat of {node}, incarnation '2', it remembered {later[0]}.")
+    told = (later[0].node, later[0].incarnation, later[0].state, later[0].fingerprint)
+    require(
+        told == (node, "2", "standby", "yet another"),
+        f"after a heartbeat of {node}, incarnation '2', it remembered {later[0]}.",
+    )
     require(
         first.last_seen_at <= later[0].last_seen_at,
         f"a node was seen at {first.last_seen_at}, and later at {later[0].last_seen_at}.",
@@ -95,8 +102,10 @@ async def heartbeats_leave_leases_alone(clients: Clients) -> None:
     require(len(await _nodes(clients, lease)) == 22, "of the heartbeats of 22 nodes at once some were forgotten.")
 
 
-async def _heartbeat(clients: Clients, lease: str, node: Node, incarnation: str, state: NodeState) -> None:
-    await _registry(clients.next_store()).heartbeat(lease, node, incarnation, state, "fingerprint")
+async def _heartbeat(
+    clients: Clients, lease: str, node: Node, incarnation: str, state: NodeState, fingerprint: str = "of its runners"
+) -> None:
+    await _registry(clients.next_store()).heartbeat(lease, node, incarnation, state, fingerprint)
 
 
 async def _nodes(clients: Clients, lease: str) -> Sequence[NodeSeen]:

@@ -1,11 +1,15 @@
 """Rules of `conformance`: many calls at once, from several clients, and calls that are given up."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final, final
 
 import trio
 
-from ..lease import Holder, LeaseGrant, Node, keeps_nodes, watches_releases
+from ..errors import StaleTerm
+from ..lease import Holder, LeaseGrant, LeaseStore, Node, keeps_nodes, watches_releases
+from ..runner_records import Claim, keeps_claims, keeps_cursors, keeps_pauses
 from .conformance_clients import ALPHA, BETA, LONG, Clients, fresh_lease, named, require
 from .conformance_times import taken_over
 
@@ -124,6 +128,7 @@ def _calls_of(clients: Clients, lease: str, number: int) -> list[Callable[[], Aw
         lambda: store.acquire(lease, holder, clients.ttl, term=number),
         lambda: store.release(lease, holder),
     ]
+    calls += _calls_for_runners(store, lease, number)
     if keeps_nodes(store):
         calls += [
             lambda: store.heartbeat(lease, node, f"{number}", "standby", "fingerprint"),
@@ -132,6 +137,26 @@ def _calls_of(clients: Clients, lease: str, number: int) -> list[Callable[[], Aw
     if watches_releases(store):
         calls += [lambda: store.wait_released(lease, 10**6), lambda: store.wait_begun(lease, 10**6)]
     return calls
+
+
+def _calls_for_runners(store: LeaseStore, lease: str, term: int) -> list[Callable[[], Awaitable[object]]]:
+    calls: list[Callable[[], Awaitable[object]]] = []
+    if keeps_claims(store):
+        claim = Claim("hasty", datetime(2026, 1, 1, tzinfo=UTC), term)
+        calls += [lambda: _fenced(store.claim(lease, [claim])), lambda: store.claims(lease)]
+    if keeps_pauses(store):
+        calls += [lambda: store.set_paused(lease, "hasty", term % 2 == 0), lambda: store.paused(lease)]
+    if keeps_cursors(store):
+        calls += [
+            lambda: _fenced(store.save_cursor(lease, "hasty", term, "")),
+            lambda: store.load_cursor(lease, "hasty"),
+        ]
+    return calls
+
+
+async def _fenced(write: Awaitable[object]) -> None:
+    with suppress(StaleTerm):
+        await write
 
 
 def _campaign_of(clients: Clients, lease: str, holder: Holder) -> Callable[[], Awaitable[object]]:

@@ -12,8 +12,9 @@ from typing import Any, Never, final
 import trio
 from trio.testing import MockClock
 
-from .. import calls
+from .. import threads
 from ..clocks import Clocks, Instant
+from ..cursors import checked_cursor
 from ..failures import shown
 from ..journal import Journal, JournalEntry
 from ..lease import Holder
@@ -23,6 +24,7 @@ from ..runners import TickContext, TickTrigger
 from ..seconds import checked_seconds
 from ..term import Term
 from ..timing import LeaseTiming
+from .memory_cursor import MemoryCursor
 
 
 @final
@@ -119,6 +121,7 @@ def tick_context(
     resources: Any = None,
     journal: Journal | None = None,
     lease_remaining: float | Callable[[], float] | None = None,
+    cursor: str | None = None,
     wall_clock: Callable[[], float] = time.time,
     **unknown: Never,
 ) -> TickContext:
@@ -132,10 +135,11 @@ def tick_context(
     `lease_remaining`: for how many seconds the term lasts from now, by the clock of this Trio run, or in real
     time outside of one; 0 is a term that is over, where `ctx.check_lease()` raises LeaseLost. Or a function that
     returns how many seconds remain, to end the term in the middle of a runner. None: what remains after a renewal,
-    and always that much, as if each renewal came in time.
+    and always that much, as if each renewal came in time. `cursor`: what the runner has saved so far; what it saves
+    now is kept in this context, so that `load_cursor_sync()` tells a test of it, on the loop too.
 
     Raises TypeError for an unknown argument, naming the known ones, and ValueError for a setting that TimedJobs, or
-    a number of seconds, would not allow.
+    a number of seconds, would not allow; either for a cursor that could not have been saved.
     """
     if unknown:
         *known, _ = signature(tick_context).parameters
@@ -159,6 +163,7 @@ def tick_context(
         resources=resources,
         _term=_term(term, Holder(controller_id, "incarnation"), _remaining(lease_remaining)),
         _recorder=recorder,
+        _cursors=MemoryCursor(None if cursor is None else checked_cursor(cursor, "tick_context: cursor")),
     )
 
 
@@ -168,17 +173,18 @@ def threads_inline() -> Generator[None, None, None]:
 
     A MockClock that jumps ahead on its own does so whenever the loop is idle, also while a worker thread is at
     work. Such a runner then takes no virtual time, and never exceeds its timeout. It blocks the loop for as long
-    as it runs: no renewal, no other task. `trio.from_thread` does not work in it, nor does a `trio.run` of its own,
-    since it has no thread. Nothing can cancel it, as with a thread. Threads other than runners' stay threads.
+    as it runs: no renewal, no other task. It has no thread: `trio.from_thread` does not work in it, nor does a
+    `trio.run` of its own, nor do the methods of its cursor. Nothing can cancel it, as with a thread. Threads other
+    than runners' stay threads.
 
     Every conductor of the run is affected, those of other runs are not. Raises RuntimeError outside of a Trio run.
     """
     # Counted, since two tasks of a run may be inside at once and leave in any order.
-    calls.threads_inline.set(calls.threads_inline.get() + 1)
+    threads.threads_inline.set(threads.threads_inline.get() + 1)
     try:
         yield
     finally:
-        calls.threads_inline.set(calls.threads_inline.get() - 1)
+        threads.threads_inline.set(threads.threads_inline.get() - 1)
 
 
 def _term(number: int, holder: Holder, remaining: Callable[[], float]) -> Term:
