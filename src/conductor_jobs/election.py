@@ -8,6 +8,7 @@ A stop cancels a campaign, for whoever is leaving must not come to lead. It does
 that is renewed until the last of its work has ended, and then released by whoever runs this task.
 """
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -77,6 +78,14 @@ class Election:
         self.renew_failures: int = 0
         #: That all confirmed renewals took together, in seconds.
         self.renew_seconds: float = 0.0
+        self._asked_at = trio.current_time()
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the lease task last asked the store, 0 while it has no reason to; it is less than a ttl."""
+        if self._scope is None and self._withdrawn.is_set():
+            return 0.0
+        return max(0.0, trio.current_time() - self._asked_at)
 
     @property
     def live_scope(self) -> TermScope | None:
@@ -224,6 +233,7 @@ class Election:
 
     async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
         candidate = self._candidate
+        self._asked_at = trio.current_time()
         try:
             answer = await call_store(
                 lambda: candidate.store.acquire(
@@ -268,7 +278,9 @@ class Election:
 
     async def _last_of_work(self, scope: TermScope) -> None:
         # Not even a campaign may begin while work of the lost term is left: it could win the next one.
+        self._asked_at = math.inf
         await scope.wait_idle()
+        self._asked_at = trio.current_time()
         overrun = scope.overrun()
         if overrun:
             self._journal("term_overrun", result="ended", details={"overrun_ms": round(overrun * 1000)})

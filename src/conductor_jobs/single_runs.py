@@ -12,11 +12,12 @@ import trio
 from trio_util import AsyncValue
 
 from .errors import LeaseLost
-from .execution import Surroundings, Tick
+from .execution import Tick
 from .ledger import Ledger
 from .registry import TimedJobs
 from .runner_records import Claim
 from .runners import Runner, TickTrigger
+from .surroundings import Surroundings
 from .term import TermScope
 from .tick_results import TickResult
 from .timeouts import TimeoutWatch

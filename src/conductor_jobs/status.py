@@ -1,13 +1,14 @@
 """What a conductor tells of itself."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, final
 
 import msgspec
 
 from .lease import Node
-from .registry import TimedJobs
 from .runner_status import RunnerStatus, runner_status
+from .runners import Runner
 from .supervisor import Phase, Supervisor
 from .tick_results import TickResult
 from .watchdog import Overrun
@@ -28,6 +29,8 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     runners registered than this node, while it leads. `renewals` were confirmed, which took `renew_seconds` together;
     `renew_failures` failed. `drain_seconds`: for how long a stop has waited for the work, or did; None before.
     `journal_bytes` were written to the files of `log_dir`. What is counted is counted anew in every run.
+    `settled`: the store's first answer has come in this run, or is overdue. `lease_task_quiet_for`: seconds since the
+    lease task last asked the store, 0 while it has no reason to; as long as a ttl, it is stuck.
     """
 
     node: Node
@@ -55,6 +58,8 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     renew_seconds: float = 0.0
     drain_seconds: float | None = None
     journal_bytes: int = 0
+    settled: bool = False
+    lease_task_quiet_for: float = 0.0
 
 
 def status_of(
@@ -84,6 +89,8 @@ def status_of(
         runners=runners,
         entries_lost=0 if files is None else files.entries_lost,
         overruns=supervisor.watchdog.overruns,
+        settled=started and election.settled.is_set(),
+        lease_task_quiet_for=election.quiet_for if started else 0.0,
         runs_in_flight=supervisor.runs.in_flight,
         paused=tuple(sorted(supervisor.ledger.paused)),
         drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
@@ -96,12 +103,12 @@ def status_of(
     )
 
 
-def runner_statuses_of(supervisor: Supervisor | None, jobs: TimedJobs, now: datetime) -> tuple[RunnerStatus, ...]:
+def runner_statuses_of(
+    supervisor: Supervisor | None, runners: Iterable[Runner], now: datetime
+) -> tuple[RunnerStatus, ...]:
     """Describe the runners by the present or latest run, if there was any."""
     if supervisor is None:
-        return tuple(
-            runner_status(runner, now, paused=False, at_work=False, last_claim=None) for runner in jobs.registered
-        )
+        return tuple(runner_status(runner, now, paused=False, at_work=False, last_claim=None) for runner in runners)
     tick, at_work, ledger = supervisor.ticks.in_flight, supervisor.runs.in_flight, supervisor.ledger
     return tuple(
         runner_status(
@@ -111,5 +118,5 @@ def runner_statuses_of(supervisor: Supervisor | None, jobs: TimedJobs, now: date
             at_work=runner.name in at_work or (tick is not None and tick.is_at(runner.name)),
             last_claim=ledger.claims.get(runner.name),
         )
-        for runner in jobs.registered
+        for runner in runners
     )

@@ -2,7 +2,7 @@
 
     outer nursery             its body waits, and turns a cancellation or an interrupt from outside into a stop
       child, shielded         nothing in here is cancelled from outside
-        lease nursery         lease task, heartbeats
+        lease nursery         lease task, heartbeats, retention
           work nursery        tick task, interval timer, schedule task and its runs; its body waits for the stop and
                               drains
         (here no work is left, and the renewer has been joined)
@@ -27,7 +27,7 @@ from trio_util import wait_any
 from .clocks import Clocks
 from .cursors import StoredCursors
 from .election import Candidate, Election
-from .execution import Surroundings, Tick
+from .execution import Tick
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK, Journal
 from .journal_files import JournalFiles
@@ -37,9 +37,11 @@ from .ledger import Ledger
 from .observers import Observers
 from .recorder import Recorder
 from .registry import TimedJobs
+from .retention import Retention
 from .runners import Runner
 from .scheduler import Scheduler
 from .single_runs import SingleRuns
+from .surroundings import Surroundings
 from .term import EndReason, TermScope
 from .tick_results import TickResult
 from .ticks import TickGroup
@@ -72,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
     journals: Sequence[Journal]
     files: JournalFiles | None
     sync_each_tick: bool
+    retention_days: int | None
     boot_clock: Callable[[], float]
     on_overrun: OnOverrun
     observers: Observers
@@ -102,14 +105,9 @@ class Supervisor:
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
         self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
         self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
-        surroundings = Surroundings(
-            node=plan.node,
-            resources=plan.resources,
-            recorder=recorder,
-            thread_limiter=trio.CapacityLimiter(1),
-            cursors=StoredCursors(plan.store, plan.lease_name, plan.timing.store_timeout),
-            observers=plan.observers,
-        )
+        cursors = StoredCursors(plan.store, plan.lease_name, plan.timing.store_timeout)
+        limiter = trio.CapacityLimiter(1)
+        surroundings = Surroundings(plan.node, plan.resources, recorder, limiter, cursors, plan.observers)
         self.ledger: Ledger = Ledger(plan.store, plan.lease_name, plan.timing, recorder)
         self.ticks: TickGroup = TickGroup(
             plan.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
@@ -195,6 +193,9 @@ class Supervisor:
                 lease_nursery.start_soon(self.ledger.keep_paused_known)
                 if heartbeats is not None:
                     lease_nursery.start_soon(heartbeats.run, self._node_state)
+                if self.plan.files is not None and self.plan.retention_days is not None:
+                    retention = Retention(self.plan.files.folder, self.plan.retention_days, self._recorder)
+                    lease_nursery.start_soon(retention.run)
                 await self._work(started)
                 lease_nursery.cancel_scope.cancel()
         finally:

@@ -13,10 +13,11 @@ import trio
 from trio_util import AsyncValue
 
 from .errors import ConductorStopped
-from .execution import Surroundings, Tick
+from .execution import Tick
 from .journal import FRAMEWORK
 from .registry import TimedJobs
 from .runners import Runner, TickTrigger
+from .surroundings import Surroundings
 from .term import TermScope
 from .tick_results import TickResult
 from .timeouts import TimeoutWatch

@@ -1,10 +1,7 @@
 """The ASGI application: who may ask, and for what. Nothing of what a client sends is logged."""
 
-import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any, final
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -15,21 +12,25 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from ..http_serving.address import names_loopback
+from ..http_serving.bearer import bears
+from ..http_serving.connections import Connection
 from ..lease import LeaseStore
 from ..stores import http_wire as wire
+from ..stores.http_wire_runners import LARGEST_OF_RUNNERS, ClaimRequest, CursorQuery, CursorRequest, PauseRequest
 from .asking import Refused
 from .calls import Calls
-from .connections import Connection
-from .exchange import answer_to, refusal
+from .exchange import LARGEST_BODY, answer_to, refusal
+from .runner_calls import RunnerCalls
 
 
 @final
 class ControlAPI:
-    """One store behind six routes. Whatever comes in is answered in the one envelope."""
+    """One store behind twelve routes. Whatever comes in is answered in the one envelope."""
 
     def __init__(self, store: LeaseStore, token: str | None, nursery: trio.Nursery) -> None:
         """`nursery` owns the tasks that watch the store. Without a token everybody on this machine may ask."""
-        calls = Calls(store, nursery)
+        calls, of_runners = Calls(store, nursery), RunnerCalls(store)
         self._token = None if token is None else token.encode()
         self._routes = Starlette(
             routes=[
@@ -39,6 +40,12 @@ class ControlAPI:
                 _route("GET", "/v1/leader/wait", wire.WaitQuery, calls.wait),
                 _route("POST", "/v1/controllers/heartbeat", wire.Heartbeat, calls.heartbeat),
                 _route("GET", "/v1/controllers", wire.LeaseQuery, calls.controllers),
+                _route("POST", "/v1/runners/claim", ClaimRequest, of_runners.claim, LARGEST_OF_RUNNERS),
+                _route("GET", "/v1/runners/claims", wire.LeaseQuery, of_runners.claims),
+                _route("POST", "/v1/runners/pause", PauseRequest, of_runners.pause),
+                _route("GET", "/v1/runners/paused", wire.LeaseQuery, of_runners.paused),
+                _route("POST", "/v1/runners/cursor/save", CursorRequest, of_runners.save_cursor, LARGEST_OF_RUNNERS),
+                _route("GET", "/v1/runners/cursor", CursorQuery, of_runners.cursor),
             ],
             exception_handlers={HTTPException: _not_routed},
         )
@@ -64,18 +71,22 @@ class ControlAPI:
             return Refused(505, "http_version", "this server speaks HTTP/1.1.")
         if self._token is None:
             # A page in a browser on this machine must not get here by a name of its own (DNS rebinding).
-            if not _is_loopback(request.headers.get("host", "")):
+            if not names_loopback(request.headers.get("host", "")):
                 return Refused(403, "forbidden", "without a token, Host must be localhost or a loopback address.")
-        elif not _bears(request.headers.getlist("authorization"), self._token):
+        elif not bears(request.headers.getlist("authorization"), self._token):
             return Refused(401, "unauthorized", "the bearer token is missing, or is not this server's.")
         return None
 
 
 def _route(
-    method: str, path: str, what: type[msgspec.Struct], call: Callable[[Any], Awaitable[msgspec.Struct]]
+    method: str,
+    path: str,
+    what: type[msgspec.Struct],
+    call: Callable[[Any], Awaitable[msgspec.Struct]],
+    largest: int = LARGEST_BODY,
 ) -> Route:
     async def endpoint(request: Request) -> Response:
-        return await answer_to(request, what, call)
+        return await answer_to(request, what, call, largest)
 
     return Route(path, endpoint, methods=[method])
 
@@ -87,18 +98,3 @@ def _not_routed(_: Request, error: Exception) -> Response:
         response.headers.update(error.headers or {})
         return response
     return refusal(Refused(404, "not_found", "the control API has no such route."))
-
-
-def _bears(authorizations: list[str], token: bytes) -> bool:
-    scheme, _, credentials = (authorizations[0] if len(authorizations) == 1 else "").partition(" ")
-    # Compared in constant time; Starlette reads headers as latin-1, whatever they are.
-    same = hmac.compare_digest(credentials.strip(" ").encode("latin-1"), token)
-    return same and scheme.lower() == "bearer"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

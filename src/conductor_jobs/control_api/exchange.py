@@ -2,40 +2,35 @@
 
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar, final
+from typing import Final, TypeVar
 
 import msgspec
 import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..http_serving.presence import ClientGone, while_there
 from ..stderr import tell
 from ..stores import http_wire as wire
 from .asking import Refused
 from .decoding import BadRequest, converted_query, decoded_body
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
-T = TypeVar("T")
 
 LARGEST_BODY: Final = 64 * 2**10
 BODY_TIMEOUT: Final = 10.0
 
 
-@final
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
-
-
 async def answer_to(
-    request: Request, what: type[Asked], call: Callable[[Asked], Awaitable[msgspec.Struct]]
+    request: Request, what: type[Asked], call: Callable[[Asked], Awaitable[msgspec.Struct]], largest: int = LARGEST_BODY
 ) -> Response:
     """Decode a request, make the call, and return its answer, or what is wrong in the same envelope.
 
-    A client that goes away cancels the call.
+    `largest`: the bytes that a body may have. A client that goes away cancels the call.
     """
     try:
-        asked = _query(request, what) if request.method in ("GET", "HEAD") else await _body(request, what)
-        data = await _while_there(request, lambda: call(asked))
+        asked = _query(request, what) if request.method in ("GET", "HEAD") else await _body(request, what, largest)
+        data = await while_there(request.receive, lambda: call(asked))
     except Refused as error:
         return refusal(error)
     except BadRequest as error:
@@ -66,49 +61,25 @@ def _query(request: Request, what: type[Asked]) -> Asked:
     return converted_query(request.query_params.multi_items(), what)
 
 
-async def _body(request: Request, what: type[Asked]) -> Asked:
+async def _body(request: Request, what: type[Asked], largest: int) -> Asked:
     # A page in a browser may send other types to any host, without being asked (CSRF).
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "unsupported_media_type", "the content-type must be application/json.")
     if request.query_params:
         raise BadRequest("what is asked belongs into the body, not into the URL.")
     with trio.move_on_after(BODY_TIMEOUT):
-        return decoded_body(await _whole_body(request), what)
+        return decoded_body(await _whole_body(request, largest), what)
     raise Refused(408, "too_slow", f"the body must arrive within {BODY_TIMEOUT:g} s.")
 
 
-async def _whole_body(request: Request) -> bytes:
+async def _whole_body(request: Request, largest: int) -> bytes:
     body = bytearray()
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")
-        if len(body) > LARGEST_BODY:
-            raise Refused(413, "too_large", f"the body must be at most {LARGEST_BODY} bytes.")
+        if len(body) > largest:
+            raise Refused(413, "too_large", f"the body must be at most {largest} bytes.")
         if not message.get("more_body", False):
             return bytes(body)
-
-
-async def _while_there(request: Request, call: Callable[[], Awaitable[T]]) -> T:
-    # The answers are parted from the nursery, which would wrap an error in a group.
-    answers: list[T] = []
-    problem: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_until_gone, request, nursery.cancel_scope)
-        try:
-            answers.append(await call())
-        except Exception as error:  # noqa: BLE001 - raised below
-            problem = error
-        nursery.cancel_scope.cancel()
-    if problem is not None:
-        raise problem
-    if not answers:
-        raise ClientGone
-    return answers[0]
-
-
-async def _until_gone(request: Request, call: trio.CancelScope) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    call.cancel()
