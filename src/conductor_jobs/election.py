@@ -85,7 +85,8 @@ class Election:
         """Seconds since the lease task last asked the store, 0 while it has no reason to; it is less than a ttl."""
         if self._scope is None and self._withdrawn.is_set():
             return 0.0
-        return max(0.0, trio.current_time() - self._asked_at)
+        # By a clock that can be read from any thread.
+        return max(0.0, self._candidate.clocks.now().trio - self._asked_at)
 
     @property
     def live_scope(self) -> TermScope | None:
