@@ -1,6 +1,7 @@
 """The local API over real sockets: what each route answers, and what the commands do."""
 
 import socket
+import sys
 from typing import Any
 
 import httpx2
@@ -425,12 +426,24 @@ async def test_unknown_routes_and_methods_are_refused() -> None:
         assert (await site.client.head("/v1/status")).status_code == 200
 
 
-async def test_metrics_say_what_to_install() -> None:
+async def test_metrics_are_counted_while_the_api_is_served() -> None:
+    async with served(quiet(succeeds)) as site:
+        await site.post("/v1/ticks")
+        await trio.sleep(0.6)
+        response = await site.get("/metrics")
+        assert response.headers["content-type"].startswith("text/plain; version=")
+        lines = response.text.splitlines()
+        runs = "conductor_jobs_runner_runs_total"
+        assert f'{runs}{{lease="conductor",outcome="completed",runner="succeeds"}} 1.0' in lines
+        assert 'conductor_jobs_loop_lag_seconds_count{lease="conductor"} 1.0' in lines
+
+
+async def test_metrics_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "conductor_jobs.metrics", None)
     async with served(quiet(succeeds)) as site:
         response = await site.get("/metrics")
-        assert response.status_code in (200, 501)
-        if response.status_code == 501:
-            assert "pip install 'conductor-jobs[metrics]'" in response.json()["message"]
+        assert problem(response) == (501, "not_installed")
+        assert "pip install 'conductor-jobs[metrics]'" in response.json()["message"]
 
 
 async def test_every_answer_bears_the_headers_that_keep_browsers_in() -> None:
