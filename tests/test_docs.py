@@ -75,7 +75,7 @@ def test_no_block_is_of_a_language_that_nobody_executes() -> None:
 def test_the_readme_is_short_and_shows_a_job_early() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 120
-    assert lines.index("conductor-jobs start jobs.py:jobs --run-once") < 27
+    assert lines.index("conductor-jobs start jobs.py:jobs --run-once") < 25
 
 
 def test_ci_executes_the_two_commands_that_set_up_a_clone() -> None:
