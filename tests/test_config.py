@@ -21,6 +21,7 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "<path>": [("some where/else", "some where/else"), ("/", "/")],
     "<role>": [("primary", "primary"), ("standby", "standby")],
     "http": [("https://control.example:8443/base", "https://control.example:8443/base")],
+    "listen": [(url, url) for url in ("http://127.0.0.1:4317", "http://[::1]:0", "HTTP://localhost:65535")],
     "store": [(url, url) for url in ("sqlite:///x.db", "memory:", "postgresql://u:p@h/d", "https://h", "etcds://h")],
 }
 BAD: dict[str, list[str]] = {
@@ -38,13 +39,33 @@ BAD: dict[str, list[str]] = {
         "http://user:secret@x",
         "http://user@x?secret",
     ],
+    "listen": [
+        "127.0.0.1:4317",
+        "https://127.0.0.1:4317",
+        "http+unix://a.sock",
+        "http://127.0.0.1",
+        "http://127.0.0.1:",
+        "http://127.0.0.1:65536",
+        "http://127.0.0.1:-1",
+        "http://127.0.0.1:4317/",
+        "http://127.0.0.1:4317/status",
+        "http://127.0.0.1:4317?secret",
+        "http://127.0.0.1:4317#secret",
+        "http://user:secret@127.0.0.1:4317",
+        "http://:4317",
+        "http://::1:4317",
+        "http://[::1:4317",
+        "http://a b:1",
+        "http://a\tb:1",
+        "http://a\\b:1",
+    ],
     "store": ["sqlite://x.db", "sqlite:///", "mysql://x", "memory:x", "memory", "redis:x", "http:", "my://secret@x"],
 }
 
 
 def kind(setting: Setting) -> str:
     if setting.rule.metavar == "<url>":
-        return "store" if setting.name == "store" else "http"
+        return {"store": "store", "local_api": "listen"}.get(setting.name, "http")
     return setting.rule.metavar
 
 
@@ -159,6 +180,9 @@ def test_config_prints_the_settings_in_the_seeds_order_and_never_the_token(tmp_p
         "logs_dir: .conductor/logs",
         "state_dir: .conductor/state",
         "tmp_dir: not-configured",
+        "local_api: not-configured",
+        "local_api_token_configured: false",
+        "retention_days: not-configured",
     ]
     assert "node_id: mini-main" in lines
     assert done.stderr == "conductor-jobs: warning: BAA_TIMED_JOBS_X is no setting of conductor-jobs\n"
@@ -175,13 +199,15 @@ def test_config_of_an_app_shows_what_its_code_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("secret", "code"), [(SECRET, 0), (f"{SECRET}\x01", 2), (f"{SECRET}\nline", 2)])
-def test_the_shared_token_is_in_no_output(tmp_path: Path, secret: str, code: int) -> None:
+def test_tokens_are_in_no_output(tmp_path: Path, secret: str, code: int) -> None:
     starts = [
         run(tmp_path, "config", "--shared-token", secret),
         run(tmp_path, "config", "--json", BAA_SHARED_TOKEN=secret),
         run(tmp_path, "start", "--run-once", "--shared-token", secret),
+        run(tmp_path, "config", "--local-api-token", secret),
+        run(tmp_path, "start", "--run-once", BAA_CONDUCTOR_LOCAL_API_TOKEN=secret),
     ]
-    assert [done.returncode for done in starts] == [code] * 3
+    assert [done.returncode for done in starts] == [code] * 5
     texts = [text for done in starts for text in (done.stdout, done.stderr)]
     texts += [path.read_text() for path in tmp_path.rglob("*.jsonl")]
     assert not any("hunter2" in text for text in texts)
@@ -196,9 +222,13 @@ def test_the_shared_token_is_in_no_output(tmp_path: Path, secret: str, code: int
         ["--shared-token:SECRET"],
         ["--shared-tokn", "SECRET"],
         ["--shared-token", "my", "SECRET", "more"],
+        ["--local-api", "--local-api-token=SECRET"],
+        ["--local-api-tokn", "SECRET"],
+        ["--local-api-tokenSECRET"],
+        ["--local-api-token", "my", "SECRET", "more"],
     ],
 )
-def test_no_mistake_on_the_command_line_shows_the_shared_token(tmp_path: Path, arguments: list[str]) -> None:
+def test_no_mistake_on_the_command_line_shows_a_token(tmp_path: Path, arguments: list[str]) -> None:
     done = run(tmp_path, "start", *[argument.replace("SECRET", SECRET) for argument in arguments])
     assert done.returncode == 2
     assert SECRET not in done.stdout + done.stderr

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, lockstep_stream_pair
 
 from conductor_jobs import Holder
-from conductor_jobs.control_api.connections import IDLE_TIMEOUT, SEND_TIMEOUT, Connection, LimitedListener
-from conductor_jobs.control_api.serving import GRACE, ControlServer, NotSafe, open_listeners, urls_of
+from conductor_jobs.control_api.serving import GRACE, ControlServer
+from conductor_jobs.http_serving.connections import IDLE_TIMEOUT, SEND_TIMEOUT, Connection, LimitedListener
+from conductor_jobs.http_serving.serving import NotSafe, open_listeners, urls_of
 from conductor_jobs.stores.http import HTTPLeaseStore
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
@@ -225,7 +226,7 @@ async def trickle(client: trio.abc.SendStream, scope: trio.CancelScope) -> None:
 
 
 async def test_who_comes_when_all_places_are_taken_waits_for_one(nursery: trio.Nursery) -> None:
-    listeners = await open_listeners("127.0.0.1", 0, with_token=False)
+    listeners = await open_listeners("127.0.0.1", 0, with_token=False, token_setting="BAA_SHARED_TOKEN")
     (url,), port = urls_of(listeners), listeners[0].socket.getsockname()[1]
     server = ControlServer(MemoryLeaseStore(), None, most_connections=3)
     nursery.start_soon(server.run, listeners)
@@ -246,7 +247,7 @@ async def test_who_comes_when_all_places_are_taken_waits_for_one(nursery: trio.N
 
 
 async def test_a_stop_waits_for_no_connection_that_is_idle(nursery: trio.Nursery) -> None:
-    listeners = await open_listeners("127.0.0.1", 0, with_token=False)
+    listeners = await open_listeners("127.0.0.1", 0, with_token=False, token_setting="BAA_SHARED_TOKEN")
     (url,), port = urls_of(listeners), listeners[0].socket.getsockname()[1]
     server = ControlServer(MemoryLeaseStore(), None)
 
@@ -279,6 +280,6 @@ async def test_a_place_is_given_back_when_nobody_was_accepted(autojump_clock: Mo
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 async def test_beyond_loopback_a_token_is_required(host: str) -> None:
     with pytest.raises(NotSafe, match="can be reached by others: give a token"):
-        await open_listeners(host, 0, with_token=False)
-    for listener in await open_listeners(host, 0, with_token=True):
+        await open_listeners(host, 0, with_token=False, token_setting="BAA_SHARED_TOKEN")
+    for listener in await open_listeners(host, 0, with_token=True, token_setting="BAA_SHARED_TOKEN"):
         await listener.aclose()

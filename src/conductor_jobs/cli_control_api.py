@@ -82,7 +82,8 @@ def control_api_command(listen: tuple[str, int], store: str, shared_token: str |
 
 
 async def _serve(listen: tuple[str, int], store_url: str, token: str | None) -> None:
-    from .control_api.serving import GRACE, ControlServer, urls_of
+    from .control_api.serving import GRACE, ControlServer
+    from .http_serving.serving import urls_of
 
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(store_url))
@@ -101,10 +102,10 @@ async def _serve(listen: tuple[str, int], store_url: str, token: str | None) -> 
 
 
 async def _listeners(listen: tuple[str, int], token: str | None) -> list[trio.SocketListener]:
-    from .control_api.serving import NotSafe, open_listeners
+    from .http_serving.serving import NotSafe, open_listeners
 
     try:
-        return await open_listeners(*listen, with_token=token is not None)
+        return await open_listeners(*listen, with_token=token is not None, token_setting=_VARIABLE)
     except (OSError, NotSafe) as error:
         reason = getattr(error, "strerror", None) or error_text(error)
         raise click.ClickException(f"--listen {listen[0]}:{listen[1]}: {reason}") from error

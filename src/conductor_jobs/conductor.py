@@ -1,31 +1,29 @@
 """`Conductor`: what an application holds. It owns nothing but the current run, which does the work."""
 
 import os
-import secrets
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Literal, final
 
 import trio
 from trio_util import wait_any
 
+from .arguments import Arguments, require
 from .clocks import boot_time
-from .errors import ConductorStopped, LeaseLost, Unusable
+from .errors import ConductorStopped, LeaseLost
 from .failures import shown, sole_exception
 from .journal import Journal
-from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
-from .lease import LeaseStore, Node, is_lease_store, is_name
+from .lease import LeaseStore, Node, has_methods
+from .observers import Observer, Observers, Tracer
 from .recorder import Recorder
 from .registry import TimedJobs
-from .runner_records import keeps_claims
 from .runner_status import RunnerStatus
 from .runners import TickTrigger
-from .seconds import checked_seconds
 from .signals import run_until_signalled
 from .status import ConductorStatus, runner_statuses_of, status_of
-from .supervisor import Phase, Plan, Supervisor
+from .supervisor import Phase, Supervisor
 from .taken_leases import taking
 from .term import Named, Term
 from .tick_results import TickResult
@@ -49,11 +47,13 @@ class Conductor:
         journal: Journal | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         journal_sync: Literal["tick"] | None = None,
+        retention_days: int | None = None,
         resources: Any = None,
         autostart: bool = True,
         drain_timeout: float = 20.0,
         renew_failure_threshold: int = 2,
         on_overrun: OnOverrun = "report",
+        tracer: Tracer | None = None,
         wall_clock: Callable[[], float] = time.time,
         boot_clock: Callable[[], float] = boot_time,
     ) -> None:
@@ -62,54 +62,39 @@ class Conductor:
         `store` keeps the lease `lease_name`, and is not closed by the conductor. `node`: who we are, by default
         this host and process. `timing`: see `LeaseTiming`, a ttl of 30 seconds by default. `journal` takes every
         entry; `log_dir` is a folder for journal files; both may be given, or neither. `journal_sync="tick"` has
-        the disk confirm the files after each tick. `resources` is handed to every runner untouched. Without
-        `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
+        the disk confirm the files after each tick. `retention_days`: journal files of more days ago are deleted, when
+        a run begins and when a day begins; None keeps them all. `resources` is handed to every runner untouched.
+        Without `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
         `renew_failure_threshold`: how many failed store calls in a row count as degraded. `on_overrun`: what is done
         about work that is still at work a tenth of a second after its lease has run out: "report" tells stderr, the
         journal and `status()`; "exit" tells, for a second at the most, and ends the process at once, with exit code
-        70, nothing of it being cleaned up. `wall_clock` returns unix seconds for the journal; `boot_clock` returns
+        70, nothing of it being cleaned up. `tracer`, an `opentelemetry.trace.Tracer`, is given a span of each tick and
+        runner (extra `traces`). `wall_clock` returns unix seconds for the journal; `boot_clock` returns
         seconds on a clock that goes on during suspend; one of your own is for tests, and work is not watched then.
 
         Raises ValueError or TypeError, naming the argument.
         """
-        _require(isinstance(jobs, TimedJobs), "jobs must be a TimedJobs", jobs, TypeError)
-        _require(is_lease_store(store), "store must have acquire and release", store, TypeError)
-        _require(
-            journal is None or isinstance(journal, Journal),
-            "journal must have add and flush",
-            journal,
-            TypeError,
+        self._arguments = Arguments(
+            jobs=jobs,
+            store=store,
+            lease_name=lease_name,
+            node=node,
+            timing=LeaseTiming() if timing is None else timing,
+            journal=journal,
+            log_dir=log_dir,
+            journal_sync=journal_sync,
+            retention_days=retention_days,
+            resources=resources,
+            autostart=autostart,
+            drain_timeout=drain_timeout,
+            renew_failure_threshold=renew_failure_threshold,
+            on_overrun=on_overrun,
+            wall_clock=wall_clock,
+            boot_clock=boot_clock,
         )
-        _require(
-            is_name(lease_name), "lease_name must be a non-empty text that UTF-8 can hold, without NUL", lease_name
-        )
-        _require(node is None or isinstance(node, Node), "node must be a Node", node, TypeError)
-        _require(timing is None or isinstance(timing, LeaseTiming), "timing must be a LeaseTiming", timing, TypeError)
-        _require(log_dir is None or _is_path(log_dir), "log_dir must be the path of a folder", log_dir)
-        for name, clock in (("wall_clock", wall_clock), ("boot_clock", boot_clock)):
-            _require(callable(clock), f"{name} must be a function that returns seconds", clock, TypeError)
-        _require(journal_sync in (None, "tick"), "journal_sync must be None or 'tick'", journal_sync)
-        _require(
-            type(renew_failure_threshold) is int and renew_failure_threshold > 0,
-            "renew_failure_threshold must be a positive integer",
-            renew_failure_threshold,
-        )
-        _require(on_overrun in ("report", "exit"), "on_overrun must be 'report' or 'exit'", on_overrun)
-        self.jobs = jobs
-        self._store = store
-        self._lease_name = lease_name
-        self._node = node
-        self._timing = timing or LeaseTiming()
-        self._journals = () if journal is None else (journal,)
-        self._log_dir = None if log_dir is None else Path(log_dir)
-        self._sync_each_tick = journal_sync == "tick"
-        self._resources = resources
-        self._autostart = autostart
-        self._drain_timeout = checked_seconds("Conductor drain_timeout", drain_timeout, zero_allowed=True)
-        self._renew_failure_threshold = renew_failure_threshold
-        self._on_overrun: OnOverrun = on_overrun
-        self._boot_clock = boot_clock
+        self.jobs: TimedJobs = jobs
         self._recorder = Recorder(wall_clock)
+        self._observers = _observers(tracer)
         self._leadership = Leadership()
         self._supervisor: Supervisor | None = None
 
@@ -120,6 +105,21 @@ class Conductor:
         A predicate that raises is reported on stderr, and may keep others who wait here from a change.
         """
         return self._leadership.published
+
+    @property
+    def store(self) -> LeaseStore:
+        """The store that keeps the lease."""
+        return self._arguments.store
+
+    @property
+    def lease_name(self) -> str:
+        """The name of the lease."""
+        return self._arguments.lease_name
+
+    @property
+    def timing(self) -> LeaseTiming:
+        """The seconds by which the lease is held."""
+        return self._arguments.timing
 
     @property
     def started(self) -> bool:
@@ -143,11 +143,11 @@ class Conductor:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:
             raise RuntimeError("this conductor is running already")
-        self._refuse_schedules_without_claims()
+        plan = self._arguments.plan(self._observers)
         failure: BaseException | None = None
         try:
-            with taking(self._store, self._lease_name):
-                self._supervisor = Supervisor(self._plan(), self._recorder, self._leadership)
+            with taking(self.store, self.lease_name):
+                self._supervisor = Supervisor(plan, self._recorder, self._leadership)
                 self._leadership.enter("starting")
                 await self._supervisor.run(lambda: self._now_running(task_status))
         except BaseExceptionGroup as group:
@@ -177,7 +177,7 @@ class Conductor:
     @property
     def patience(self) -> float:
         """Seconds in which a run ends once its work is cancelled; see `LeaseTiming.patience`."""
-        return self._timing.patience
+        return self.timing.patience
 
     async def run_tick(self, trigger: TickTrigger = "manual") -> TickResult:
         """Have a tick of all runners now, or hear why not, and wait for its end.
@@ -295,6 +295,24 @@ class Conductor:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
 
+    def observed_by(self, observer: Observer) -> AbstractContextManager[None]:
+        """Return a context manager: while it is entered, `observer` is told of the ticks that begin, and their runners.
+
+        Before or while the conductor runs, from any thread. Raises TypeError for what is no `Observer`.
+        """
+        is_observer = has_methods(observer, "tick_refused", "tick_started")
+        require(is_observer, "observer must have tick_refused and tick_started", observer, TypeError)
+        return self._observers.attached(observer)
+
+    def journaling_to(self, journal: Journal) -> AbstractContextManager[None]:
+        """Have one more journal take every entry while the block lasts, before a run, during it, and from run to run.
+
+        From any thread. A tick that is at work when the block is entered may leave its runners' starts and ends out.
+        Raises TypeError for what is no `Journal`.
+        """
+        require(isinstance(journal, Journal), "journaling_to journal must have add and flush", journal, TypeError)
+        return self._recorder.writing_to(journal)
+
     async def resign(self) -> Literal["resigned", "skipped_not_leader"]:
         """Give the lease back with the work drained, as a stop does, and go on as a standby; wait until that is done.
 
@@ -313,13 +331,16 @@ class Conductor:
             raise ConductorStopped("the conductor's run has ended")
         return "resigned"
 
-    def runner_statuses(self) -> tuple[RunnerStatus, ...]:
+    def runner_statuses(self, names: Iterable[str] | None = None) -> tuple[RunnerStatus, ...]:
         """Return how things stand with each runner, in the order of their registration; on the loop's thread.
 
-        Claims are as this node knows them: up to date while it leads, otherwise as of `refresh`.
+        Given `names`, of these runners alone: when a cron expression is due next takes a third of a millisecond to find
+        out. Claims are as this node knows them: up to date while it leads, otherwise as of `refresh`. Raises ValueError
+        for a name that is not registered.
         """
         self._current()
-        return runner_statuses_of(self._supervisor, self.jobs, self._recorder.now())
+        runners = self.jobs.registered if names is None else map(self.jobs.named, names)
+        return runner_statuses_of(self._supervisor, runners, self._recorder.now())
 
     async def refresh(self) -> None:
         """Read from the store what other nodes have claimed and paused, for `runner_statuses`.
@@ -331,17 +352,12 @@ class Conductor:
     def status(self) -> ConductorStatus:
         """Return how things stand; from any thread, running or not."""
         self._current()
-        node = self._node or Node()
-        return status_of(self._supervisor, node, self.jobs.runner_names, self._renew_failure_threshold)
+        node = self._arguments.node or Node()
+        return status_of(self._supervisor, node, self.jobs.runner_names, self._arguments.renew_failure_threshold)
 
     async def _set_paused(self, name: str, paused: bool) -> None:
         supervisor, runner = self._require_running(), self.jobs.named(name)
         await supervisor.ledger.set_paused(runner.name, paused)
-
-    def _refuse_schedules_without_claims(self) -> None:
-        if self.jobs.scheduled and not keeps_claims(self._store):
-            store, name = type(self._store).__name__, self.jobs.scheduled[0].name
-            raise Unusable(f"{store} keeps no claims, which the schedule of runner {name!r} needs.")
 
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
         self._leadership.enter("running")
@@ -363,39 +379,15 @@ class Conductor:
             raise RuntimeError("the conductor is not running: start it with `await nursery.start(conductor.run)`")
         return supervisor
 
-    def _plan(self) -> Plan:
-        # Both are settled only now: between construction and run a server may have forked its workers.
-        node, incarnation = self._node or Node(), secrets.token_hex(8)
-        files = None if self._log_dir is None else JournalFiles(self._log_dir, node.node_id, incarnation)
-        return Plan(
-            jobs=self.jobs,
-            store=self._store,
-            lease_name=self._lease_name,
-            node=node,
-            incarnation=incarnation,
-            timing=self._timing,
-            resources=self._resources,
-            autostart=self._autostart,
-            drain_timeout=self._drain_timeout,
-            journals=self._journals,
-            files=files,
-            sync_each_tick=self._sync_each_tick,
-            boot_clock=self._boot_clock,
-            on_overrun=self._on_overrun,
-        )
+
+def _observers(tracer: Tracer | None) -> Observers:
+    if tracer is None:
+        return Observers()
+    # It needs a package of an extra, which whoever has a tracer has.
+    from .tracing import traces_by
+
+    return Observers(traces_by(tracer))
 
 
 def _named(method: str, work: object) -> Named:
     return Named(f"{method}({getattr(work, '__qualname__', None) or shown(work)})")
-
-
-def _is_path(value: str | os.PathLike[str]) -> bool:
-    try:
-        return b"\0" not in os.fsencode(Path(value))
-    except (TypeError, ValueError):
-        return False
-
-
-def _require(holds: bool, rule: str, value: object, error: type[Exception] = ValueError) -> None:
-    if not holds:
-        raise error(f"Conductor {rule}, not {shown(value)}.")

@@ -12,7 +12,7 @@ import msgspec
 
 from .errors import Unusable
 from .lease import Node
-from .rules import HTTP_URL, INTEGER, LINE, NON_NEGATIVE, PATH, POSITIVE, ROLE, STORE_URL, Rule
+from .rules import HTTP_URL, INTEGER, LINE, LISTEN_URL, NON_NEGATIVE, PATH, POSITIVE, ROLE, STORE_URL, Rule
 from .stores import open_store
 from .stores.urls import shown_url
 from .timing import LeaseTiming
@@ -101,6 +101,19 @@ SETTINGS: Final = (
     Setting("logs_dir", "logs dir", PATH, "the journal is in `timed-jobs` below it", "BAA_LOGS_DIR", ".conductor/logs"),
     Setting("state_dir", "state dir", PATH, "for the lease's database", "BAA_STATE_DIR", ".conductor/state"),
     Setting("tmp_dir", "tmp dir", PATH, "noted, and shown by `config`", "BAA_TMP_DIR"),
+    Setting(
+        "local_api", "local API", LISTEN_URL, "where to serve the status page; port 0 takes a free one",
+        "BAA_CONDUCTOR_LOCAL_API",
+    ),
+    Setting(
+        "local_api_token", "local API token", LINE,
+        "what whoever gives commands there must bear, and beyond loopback whoever reads; better as the variable",
+        "BAA_CONDUCTOR_LOCAL_API_TOKEN", secret=True,
+    ),
+    Setting(
+        "retention_days", "retention days", POSITIVE, "journal files of more days ago are deleted, never today's",
+        "BAA_CONDUCTOR_RETENTION_DAYS", otherwise="all are kept",
+    ),
 )  # fmt: skip
 # What the code of APP can give: the setting, the field of TimedJobsConfig, and how many of the one make the other.
 _OF_JOBS: Final = (

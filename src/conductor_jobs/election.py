@@ -8,6 +8,7 @@ A stop cancels a campaign, for whoever is leaving must not come to lead. It does
 that is renewed until the last of its work has ended, and then released by whoever runs this task.
 """
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -73,6 +74,19 @@ class Election:
         self.consecutive_failures: int = 0
         #: In words, what the latest call of the store failed with; None once one has succeeded.
         self.problem: str | None = None
+        self.renewals: int = 0
+        self.renew_failures: int = 0
+        #: That all confirmed renewals took together, in seconds.
+        self.renew_seconds: float = 0.0
+        self._asked_at = candidate.clocks.now().trio
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the lease task last asked the store, 0 while it has no reason to; it is less than a ttl."""
+        if self._scope is None and self._withdrawn.is_set():
+            return 0.0
+        # By the clocks, since the status is asked for in any thread.
+        return max(0.0, self._candidate.clocks.now().trio - self._asked_at)
 
     @property
     def live_scope(self) -> TermScope | None:
@@ -212,11 +226,15 @@ class Election:
                     return "lease_superseded"
                 scope.confirm(timing.deadline(asked_at, grant))
                 trust.deadline = scope.deadline.trio
-                pause = max(0.0, timing.renew_interval - (trio.current_time() - asked_at.trio))
+                took = trio.current_time() - asked_at.trio
+                self.renewals += 1
+                self.renew_seconds += took
+                pause = max(0.0, timing.renew_interval - took)
         return "lease_expired"
 
     async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
         candidate = self._candidate
+        self._asked_at = trio.current_time()
         try:
             answer = await call_store(
                 lambda: candidate.store.acquire(
@@ -241,6 +259,7 @@ class Election:
         self.consecutive_failures += 1
         self.problem = problem_text(error)
         if term is not None:
+            self.renew_failures += 1
             self._journal("renew_failed", result="failed", error=self.problem)
         elif self.consecutive_failures == 1:
             # A standby may knock at a dead store for hours: the first failure is news, the others are not.
@@ -260,7 +279,9 @@ class Election:
 
     async def _last_of_work(self, scope: TermScope) -> None:
         # Not even a campaign may begin while work of the lost term is left: it could win the next one.
+        self._asked_at = math.inf
         await scope.wait_idle()
+        self._asked_at = trio.current_time()
         overrun = scope.overrun()
         if overrun:
             self._journal("term_overrun", result="ended", details={"overrun_ms": round(overrun * 1000)})

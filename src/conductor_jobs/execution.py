@@ -14,6 +14,7 @@ from .calls import call_in_thread, call_on_loop, checked
 from .failures import error_text
 from .journal import FRAMEWORK
 from .moments import iso
+from .observers import ObservedEntries, ObservedTick, TickEnd, TickFacts
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
 from .surroundings import Surroundings
 from .term import EndReason, Term, TermScope
@@ -66,6 +67,7 @@ class Tick:
         self._surroundings = surroundings
         self._recorder = surroundings.recorder
         self._timeouts = timeouts
+        self._observed: ObservedTick | None = None
         self._begun = 0
         # The runner at work, and since when.
         self._at_work: Runner | None = None
@@ -89,6 +91,8 @@ class Tick:
         interrupts the tick; a cancellation from further out, or an interrupt, is journaled and goes on.
         """
         self._started_at = trio.current_time()
+        self._observed = self._surroundings.observers.tick_started(self._observable_facts)
+        self._attempts.observed = self._observed
         # The first runner's start, or the tick's end, takes it along to the kernel.
         self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
         if self._paused:
@@ -120,6 +124,8 @@ class Tick:
     async def _run_runners(self, scope: TermScope) -> None:
         start_details = self._surroundings.start_details(scope.term, self._config, self._about)
         entries = entries_of_tick(self._recorder, self.batch_id, start_details)
+        if self._observed is not None:
+            entries = ObservedEntries(entries, self._observed)
         run = functools.partial(self._run_until_one_fails, scope, entries)
         if any(runner.timeout is not None for runner in self._runners):
             run = functools.partial(self._timeouts.watch_over, run)
@@ -222,6 +228,20 @@ class Tick:
             FRAMEWORK, stage, self.batch_id, result=result, duration_ms=duration_ms, error=error, details=details
         )
         self.result = TickResult(self.batch_id, decision, len(self._runners), self._attempts.failed)
+        if self._observed is not None:
+            self._observed.ended(TickEnd(decision, result, error))
+
+    def _observable_facts(self) -> TickFacts:
+        term = None if self._scope is None else self._scope.term
+        return TickFacts(
+            self.batch_id,
+            self._trigger,
+            len(self._runners),
+            self._surroundings.node.node_id,
+            None if term is None else term.number,
+            None if term is None else term.lease_name,
+            self._due_at,
+        )
 
     def _facts(self) -> dict[str, object]:
         return {"runner_count": len(self._runners), **self._about}

@@ -2,8 +2,8 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, final
 
@@ -22,6 +22,9 @@ class Recorder:
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._journals: Sequence[Journal] = ()
+        # What `_journals` consists of: the journals of the present run, and those that stay from run to run.
+        self._of_run: Sequence[Journal] = ()
+        self._listening: tuple[Journal, ...] = ()
         self._broken: set[int] = set()
         self._wall_clock = wall_clock
         # Reentrant: the repr of a detail, or a finaliser, may log something of its own.
@@ -37,10 +40,29 @@ class Recorder:
         return self._journals
 
     def attach(self, journals: Sequence[Journal]) -> None:
-        """Write to these journals from now on; none means that nothing is written."""
+        """Write to these journals of a run from now on, beside those that `writing_to` added."""
         with self.lock:
-            self._journals = journals
-            self._broken.clear()
+            self._of_run = journals
+            self._rearrange()
+
+    @contextmanager
+    def writing_to(self, journal: Journal) -> Generator[None]:
+        """Write to one more journal, whatever runs begin and end meanwhile."""
+        with self.lock:
+            self._listening = (*self._listening, journal)
+            self._rearrange()
+        try:
+            yield
+        finally:
+            with self.lock:
+                # By identity: a journal may compare equal to another.
+                place = next(place for place, each in enumerate(self._listening) if each is journal)
+                self._listening = self._listening[:place] + self._listening[place + 1 :]
+                self._rearrange()
+
+    def _rearrange(self) -> None:
+        self._journals = (*self._of_run, *self._listening)
+        self._broken.clear()
 
     def today(self) -> str:
         """Return the UTC date now, `YYYY-MM-DD`."""

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .http_serving.address import URL_RULE, parsed_address
 from .stores.urls import WORDS, kind_of
 
 # More digits than the milliseconds of thirty years have are no setting.
@@ -67,6 +68,14 @@ def _http_url(text: str) -> str | None:
     return text.strip() if usable and plain else None
 
 
+def _listen_url(text: str) -> str | None:
+    try:
+        parsed_address(text.strip())
+    except ValueError:
+        return None
+    return text.strip()
+
+
 def _store_url(text: str) -> str | None:
     return text.strip() if text.strip().isprintable() and kind_of(text.strip()) is not None else None
 
@@ -78,4 +87,5 @@ LINE: Final = Rule("<text>", "a non-empty line of text", _line)
 PATH: Final = Rule("<path>", "a path in one line, any `~` being somebody's home", _path)
 ROLE: Final = Rule("<role>", "`primary` or `standby`", _role)
 HTTP_URL: Final = Rule("<url>", "an http or https URL without credentials or query", _http_url)
+LISTEN_URL: Final = Rule("<url>", URL_RULE, _listen_url)
 STORE_URL: Final = Rule("<url>", f"{WORDS}, in one line", _store_url)

@@ -1,27 +1,36 @@
 """What `conductor-jobs start` starts, in one order, and stops in the reverse, also when a step of it fails.
 
-    journal folder made -> APP opened -> store opened -> conductor runs (drains) -> store closed -> APP closed
+    local API listens -> journal folder made -> APP opened -> store opened -> conductor runs (drains)
+        -> local API ends -> store closed -> APP closed
 
+The local API answers from when the conductor stands by or leads until it has ended, so that the drain can be watched.
 A signal while APP opens cancels the opening; a second signal cancels the work, or an APP that does not close.
 """
 
 from collections.abc import Callable, Generator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from .apps import App, opened
 from .conductor import Conductor
 from .config import Config
+from .errors import Unusable
+from .failures import error_text
 from .journal import Journal
 from .journal_files import make_folder
 from .lease import LeaseStore
+from .service_manager import ServiceManager, keep_informed
 from .signals import run_until_signalled
+from .stderr import tell
 from .stores import open_store
 from .tick_results import TickResult
 from .watchdog import OnOverrun
+
+if TYPE_CHECKING:
+    from .local_api.serving import LocalServer
 
 
 @final
@@ -35,12 +44,14 @@ class Runtime:
         journal: Journal | None,
         announce: Callable[[Conductor, LeaseStore], None],
         on_overrun: OnOverrun = "report",
+        manager: ServiceManager | None = None,
     ) -> None:
         self._app = app
         self._config = config
         self._journal = journal
         self._announce = announce
         self._on_overrun: OnOverrun = on_overrun
+        self._manager = manager or ServiceManager(None)
         # Around APP as a whole: a nursery that APP opens outlives its opening.
         self._everything = trio.CancelScope()
         self._app_opens = False
@@ -63,10 +74,41 @@ class Runtime:
             self.problem = "stopped before the tick"
         with self._everything:
             async with AsyncExitStack() as stack:
+                local_api = None if once else await self._listen(stack)
                 conductor = await self._open(stack, autostart=not once)
                 if not self._stop_requested:
                     self._conductor = conductor
-                    await (self._run_once(conductor) if once else conductor.run())
+                    async with trio.open_nursery() as informing:
+                        informing.start_soon(keep_informed, self._manager, conductor, self._config.timing.ttl)
+                        await (self._run_once(conductor) if once else self._run_served(conductor, local_api))
+                        informing.cancel_scope.cancel()
+
+    async def _listen(self, stack: AsyncExitStack) -> "LocalServer | None":
+        url: str | None = self._config["local_api"]
+        if url is None:
+            return None
+        try:
+            from .local_api.serving import listening
+
+            return await stack.enter_async_context(listening(url, self._config["local_api_token"]))
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package == "conductor_jobs":
+                raise
+            raise Unusable(f"the local API needs {package}: pip install 'conductor-jobs[web]'.") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error_text(error)
+            raise Unusable(f"local API {url}: {reason}") from error
+
+    async def _run_served(self, conductor: Conductor, local_api: "LocalServer | None") -> None:
+        if local_api is None:
+            await conductor.run()
+            return
+        async with trio.open_nursery() as serving:
+            async with trio.open_nursery() as running:
+                await running.start(conductor.run)
+                serving.start_soon(_serve, local_api, conductor)
+            local_api.request_stop()
 
     async def _open(self, stack: AsyncExitStack, *, autostart: bool) -> Conductor:
         config = self._config
@@ -83,6 +125,7 @@ class Runtime:
             timing=config.timing,
             journal=self._journal,
             log_dir=log_dir,
+            retention_days=config["retention_days"],
             resources=resources,
             autostart=autostart,
             renew_failure_threshold=config["renew_failure_threshold"],
@@ -112,6 +155,14 @@ class Runtime:
             self._conductor.cancel_work()
         else:
             self._everything.cancel()
+
+
+async def _serve(local_api: "LocalServer", conductor: Conductor) -> None:
+    tell(f"conductor-jobs: local API at {', '.join(local_api.urls)}, {local_api.access}")
+    try:
+        await local_api.run(conductor)
+    except Exception as error:  # noqa: BLE001 - the jobs go on without it
+        tell(f"conductor-jobs: the local API has ended: {type(error).__name__}: {error_text(error)}")
 
 
 def _problem_of(tick: TickResult) -> str | None:

@@ -9,9 +9,11 @@ import trio
 
 from .cursors import Cursors
 from .lease import Node
+from .observers import Observers
 from .recorder import Recorder
 from .runners import TickTrigger, TimedJobsConfig
 from .term import Term
+from .tick_results import TickDecision, TickResult, refuse
 
 # The fields of `TickContext` that all runners of a tick have in common: all but the first.
 Shared = tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, Cursors, datetime | None]
@@ -26,6 +28,14 @@ class Surroundings(msgspec.Struct, frozen=True):
     recorder: Recorder
     thread_limiter: trio.CapacityLimiter
     cursors: Cursors
+    observers: Observers
+
+    def refuse(
+        self, decision: TickDecision, trigger: TickTrigger, runner_count: int, group: str | None = None
+    ) -> TickResult:
+        """Tell that a tick which was asked for does not come about, and why; return its result."""
+        self.observers.tick_refused(decision)
+        return refuse(self.recorder, decision, trigger, runner_count, group)
 
     def shared_context(
         self, term: Term, batch_id: str, trigger: TickTrigger, config: TimedJobsConfig, due_at: datetime | None

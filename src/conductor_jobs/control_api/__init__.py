@@ -7,8 +7,9 @@
     decoding      a request from a body or a URL, or what is wrong with it
     exchange      one request: what it asks, the call, the envelope of its answer
     app           who may ask, and for what
-    connections   no more of them than can be served, and none that brings nothing
-    serving       listening; one server's life and its end
+    serving       one server's life and its end
+
+Listening and connections are in `conductor_jobs.http_serving`.
 
 Its client is `conductor_jobs.stores.http`; what they say to each other is in `conductor_jobs.stores.http_wire`
 and `http_wire_runners`.

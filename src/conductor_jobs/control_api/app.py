@@ -1,10 +1,7 @@
 """The ASGI application: who may ask, and for what. Nothing of what a client sends is logged."""
 
-import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any, final
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -15,12 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from ..http_serving.address import names_loopback
+from ..http_serving.bearer import bears
+from ..http_serving.connections import Connection
 from ..lease import LeaseStore
 from ..stores import http_wire as wire
 from ..stores.http_wire_runners import LARGEST_OF_RUNNERS, ClaimRequest, CursorQuery, CursorRequest, PauseRequest
 from .asking import Refused
 from .calls import Calls
-from .connections import Connection
 from .exchange import LARGEST_BODY, answer_to, refusal
 from .runner_calls import RunnerCalls
 
@@ -72,9 +71,9 @@ class ControlAPI:
             return Refused(505, "http_version", "this server speaks HTTP/1.1.")
         if self._token is None:
             # A page in a browser on this machine must not get here by a name of its own (DNS rebinding).
-            if not _is_loopback(request.headers.get("host", "")):
+            if not names_loopback(request.headers.get("host", "")):
                 return Refused(403, "forbidden", "without a token, Host must be localhost or a loopback address.")
-        elif not _bears(request.headers.getlist("authorization"), self._token):
+        elif not bears(request.headers.getlist("authorization"), self._token):
             return Refused(401, "unauthorized", "the bearer token is missing, or is not this server's.")
         return None
 
@@ -99,18 +98,3 @@ def _not_routed(_: Request, error: Exception) -> Response:
         response.headers.update(error.headers or {})
         return response
     return refusal(Refused(404, "not_found", "the control API has no such route."))
-
-
-def _bears(authorizations: list[str], token: bytes) -> bool:
-    scheme, _, credentials = (authorizations[0] if len(authorizations) == 1 else "").partition(" ")
-    # Compared in constant time; Starlette reads headers as latin-1, whatever they are.
-    same = hmac.compare_digest(credentials.strip(" ").encode("latin-1"), token)
-    return same and scheme.lower() == "bearer"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

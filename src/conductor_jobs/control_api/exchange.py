@@ -2,28 +2,23 @@
 
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar, final
+from typing import Final, TypeVar
 
 import msgspec
 import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..http_serving.presence import ClientGone, while_there
 from ..stderr import tell
 from ..stores import http_wire as wire
 from .asking import Refused
 from .decoding import BadRequest, converted_query, decoded_body
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
-T = TypeVar("T")
 
 LARGEST_BODY: Final = 64 * 2**10
 BODY_TIMEOUT: Final = 10.0
-
-
-@final
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
 
 
 async def answer_to(
@@ -35,7 +30,7 @@ async def answer_to(
     """
     try:
         asked = _query(request, what) if request.method in ("GET", "HEAD") else await _body(request, what, largest)
-        data = await _while_there(request, lambda: call(asked))
+        data = await while_there(request.receive, lambda: call(asked))
     except Refused as error:
         return refusal(error)
     except BadRequest as error:
@@ -88,27 +83,3 @@ async def _whole_body(request: Request, largest: int) -> bytes:
             raise Refused(413, "too_large", f"the body must be at most {largest} bytes.")
         if not message.get("more_body", False):
             return bytes(body)
-
-
-async def _while_there(request: Request, call: Callable[[], Awaitable[T]]) -> T:
-    # The answers are parted from the nursery, which would wrap an error in a group.
-    answers: list[T] = []
-    problem: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_until_gone, request, nursery.cancel_scope)
-        try:
-            answers.append(await call())
-        except Exception as error:  # noqa: BLE001 - raised below
-            problem = error
-        nursery.cancel_scope.cancel()
-    if problem is not None:
-        raise problem
-    if not answers:
-        raise ClientGone
-    return answers[0]
-
-
-async def _until_gone(request: Request, call: trio.CancelScope) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    call.cancel()
