@@ -37,6 +37,7 @@ RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     work.a_standby_stops_as_a_standby,
     work.a_runners_error_is_its_own,
     schedules.runs_are_claimed_first,
+    schedules.nothing_is_claimed_to_run_after_a_stop,
     schedules.claims_are_fenced,
     schedules.instants_are_run_once,
     schedules.what_was_left_is_told,

@@ -33,6 +33,18 @@ def runs_are_claimed_first(evidence: Evidence) -> Iterator[Violation]:
                 yield violation(event.at, "I19", f"{event.life} ran {_told(claim)} without a claim")
 
 
+def nothing_is_claimed_to_run_after_a_stop(evidence: Evidence) -> Iterator[Violation]:
+    """I12, I19: once a stop was requested no instant is claimed to be run; what was being claimed by then may be."""
+    asked: set[tuple[str, Claim]] = set()
+    for event in evidence.history:
+        for claim in event.claims if isinstance(event, ClaimAsked) else ():
+            stop_at = evidence.lives[event.life].stop_at
+            new = (event.life, claim) not in asked
+            asked.add((event.life, claim))
+            if new and claim.result is None and stop_at is not None and event.at > stop_at + SAME:
+                yield violation(event.at, "I12", f"{event.life} claimed {_told(claim)} after its stop at {stop_at:.6f}")
+
+
 def claims_are_fenced(evidence: Evidence) -> Iterator[Violation]:
     """I19: the store keeps no claim of a term that is not the latest, or was released."""
     term = 0
@@ -110,6 +122,8 @@ def every_instant_is_accounted_for(evidence: Evidence) -> Iterator[Violation]:
     held_up = evidence.blocked_between(end - evidence.scenario.calm, end)
     accounts = {name: _Account(work) for name, work in SCHEDULED.items()}
     for event in evidence.history:
+        if event.at > end:
+            break
         if isinstance(event, Began) and event.due_at is not None:
             accounts[event.runner].run.add(event.due_at)
         elif isinstance(event, Journaled) and event.entry.runner in SCHEDULED:
@@ -135,6 +149,8 @@ class _Account:
         self._taken: dict[datetime, str] = {}
         self._heard: set[tuple[str, datetime]] = set()
         self._unknown: set[datetime] = set()
+        # The instant whose run has not ended, if there is one: what is due after it has to wait.
+        self._waited_for: datetime | None = None
         self._told: list[tuple[datetime, datetime, datetime | None]] = []
 
     def take_claim(self, life: str, claim: Claim, *, heard: bool) -> None:
@@ -143,6 +159,7 @@ class _Account:
             self._heard.add((life, claim.due_at))
         else:
             self._taken.setdefault(claim.due_at, life)
+            self._waited_for = claim.due_at if claim.result is None else None
 
     def take_entry(self, event: Journaled) -> None:
         """Take an entry of the journal, if it tells of instants that are not run."""
@@ -164,7 +181,7 @@ class _Account:
         takings = iter(self._taken.items())
         taken, life = next(takings)
         for due_at in due_instants(self.work.schedule, taken):
-            if due_at > until:
+            if due_at > until or (self._waited_for is not None and due_at > self._waited_for):
                 return
             while taken < due_at:
                 taken, life = next(takings, (datetime.max.replace(tzinfo=UTC), ""))

@@ -33,7 +33,7 @@ SCHEDULED: Final = {
         ScheduledWork("minutely", Cron("* * * * *"), (0, 10, 70)),
         ScheduledWork("each", Every(40), (0, 1, 15), misfire="run_all"),
         ScheduledWork("on time", Every(30, jitter=3), (0, 5, 40), misfire="skip"),
-        ScheduledWork("again", Every(45), (0, 10, 60), on_crash="rerun"),
+        ScheduledWork("again", Every(45), (0, 10, 50), on_crash="rerun"),
     )
 }
 LONGEST: Final = max(max(work.lengths) for work in SCHEDULED.values())
