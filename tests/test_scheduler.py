@@ -402,11 +402,11 @@ async def test_a_drain_that_is_cut_waits_for_no_store_that_is_to_hear_of_the_end
     autojump_clock: Any, nursery: Any
 ) -> None:
     cluster, ledger = Cluster(), Ledger()
-    conductor, store = cluster.node(jobs_of("report", ledger.runner(5), Every(60)), drain_timeout=10)
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(5), Every(60)), drain_timeout=8)
     await nursery.start(conductor.run)
     await trio.sleep(62)
     store.fault = lambda call: HANG if call == "claim" else None
     await trio.sleep(4)
     await conductor.stop()
-    assert trio.current_time() == 76
+    assert trio.current_time() == 74
     assert await cluster.store.claims(LEASE) == [Claim("report", at(60), 1)]
