@@ -49,7 +49,7 @@ def _paths() -> dict[str, Any]:
     wait = _parameter("wait", "number", 0, 300, "seconds for which the tick's end is waited for, 30 by default")
     limit = _parameter("limit", "integer", 1, 4000, "how many of the latest ticks, 100 by default")
     page = [
-        _parameter("limit", "integer", 1, 10_000, "how many runners, 1000 by default"),
+        _parameter("limit", "integer", 1, 1000, "how many runners, 1000 by default"),
         _parameter("offset", "integer", 0, 10**9 - 1, "how many runners to pass over"),
     ]
     return {

@@ -22,8 +22,8 @@ from .views import Views
 Handler = Callable[[Request], Awaitable[Response]]
 
 DEFAULT_TICKS: Final = 100
-DEFAULT_RUNNERS: Final = 1000
-MOST_RUNNERS: Final = 10_000
+#: On a page, and by default.
+MOST_RUNNERS: Final = 1000
 _OF_RUNNER: Final = re.compile(rb"/v1/runners/[^/]+/(pause|resume|run)")
 
 
@@ -107,7 +107,7 @@ class Routes:
 
     async def _runners(self, request: Request) -> Response:
         refuse_others(request, "limit", "offset")
-        limit = number(request, "limit", DEFAULT_RUNNERS, MOST_RUNNERS, least=1, kind=int)
+        limit = number(request, "limit", MOST_RUNNERS, MOST_RUNNERS, least=1, kind=int)
         offset = number(request, "offset", 0, 10**9 - 1, least=0, kind=int)
         return json_answer(await self._registered.page(limit, offset))
 
