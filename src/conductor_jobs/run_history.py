@@ -86,9 +86,12 @@ class RunHistory:
         self._runners = runners
         self._of: dict[str, RunnerHistory] = {}
         self.line_count: int = 0
-        self.begins, self.ends = self._span()
+        begins, ends = self._span()
+        #: The moments of the first and of the last line, or `since` if that is later.
+        self.begins: str = begins
+        self.ends: str = ends
         #: When each column begins.
-        self.column_starts: list[str] = _cut(self.begins, self.ends)
+        self.column_starts: list[str] = _cut(begins, ends)
 
     @property
     def size(self) -> int:
