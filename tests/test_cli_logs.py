@@ -231,7 +231,7 @@ def test_it_follows_nodes_over_midnight_a_failover_and_a_restart(tmp_path: Path)
             await trio.sleep(20)
             await alpha.stop()
             await beta.stop()
-            await trio.sleep(cli_logs.LOOK_INTERVAL)
+            await trio.sleep(2 * cli_logs.LOOK_INTERVAL)
             nursery.cancel_scope.cancel()
 
     on_virtual_time(main)

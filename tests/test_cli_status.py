@@ -298,7 +298,7 @@ def test_of_a_real_node_it_tells_what_failed_and_what_is_due(
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with started(tmp_path, "app.py:jobs", "--local-api", url, "--node-id=mini-main", "--host=mini") as node:
         node.wait_for("runner_failed")
-        deadline, out = time.monotonic() + PATIENCE, ""
+        deadline, code, out = time.monotonic() + PATIENCE, -1, ""
         while "failed" not in out:
             assert time.monotonic() < deadline
             code, out, _ = run(capsys, "--local-api", url)
