@@ -42,9 +42,9 @@ above it:
     supervisor, runner_status, status
                             one run: its nurseries and the order in which they end; what it tells of its runners,
                             and of itself
-    signals, taken_leases, conductor, hosting
-                            draining on a signal; one conductor of a process on a lease; what an application
-                            holds; running it in a thread
+    signals, taken_leases, arguments, conductor, hosting
+                            draining on a signal; one conductor of a process on a lease; what it was given; what
+                            an application holds; running it in a thread
     metric_tallies, metric_families, metrics
                             what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
