@@ -64,19 +64,21 @@ class FakeLocalAPI:
         self.asked: list[tuple[str, str | None]] = []
         self.delay = 0.0
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler) -> None:
-                self.asked.append((handler.path, handler.headers["Authorization"]))
-                time.sleep(self.delay)
-                status, answer = self.answers[handler.path]
-                body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                handler.send_response(status)
-                handler.send_header("Location", "http://127.0.0.1:9/elsewhere")
-                handler.send_header("Content-Length", str(len(body)))
-                handler.end_headers()
-                handler.wfile.write(body)
+        api = self
 
-            def log_message(self, *_: object) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.asked.append((self.path, self.headers["Authorization"]))
+                time.sleep(api.delay)
+                status, answer = api.answers[self.path]
+                body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - its name there
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -147,7 +147,7 @@ async def test_a_listener_who_falls_behind_what_is_kept_is_told_so(monkeypatch: 
     async with served(quiet(succeeds)) as site, site.listening() as listener:
         await listener.wait_for("hello")
         # More between two looks than is kept, and less than is too much to tell.
-        for _ in range(100):
+        for _ in range(50):
             await site.conductor.run_tick()
         assert (await listener.wait_for("reset")).data == {"reason": "events were missed"}
         batch_id = (await site.post("/v1/ticks")).json()["tick"]["batch_id"]
