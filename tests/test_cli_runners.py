@@ -146,6 +146,15 @@ def test_what_is_not_known_is_told_apart_from_what_is_not_there(kept: Kept, told
     assert line.startswith("  last claim  Mon ") or line == f"  last claim  {told}"
 
 
+def test_seconds_of_local_time_are_told_where_there_are_any() -> None:
+    lines = report(Kept(), "report", schedule=Every(45))
+    assert [line[14:] for line in lines if "+00:00" in line] == [
+        "Mon 2026-11-23 12:00:45+00:00   2026-11-23T12:00:45Z",
+        "Mon 2026-11-23 12:01:30+00:00   2026-11-23T12:01:30Z",
+        "Mon 2026-11-23 12:02:15+00:00   2026-11-23T12:02:15Z",
+    ]
+
+
 def test_what_was_taken_ahead_of_the_clock_is_not_told_to_be_due_again() -> None:
     claim = Claim("report", at(120), 1, "completed")
     lines = report(Kept({"report": claim}, frozenset()), "report", schedule=Every(60))
