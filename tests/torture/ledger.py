@@ -1,4 +1,4 @@
-"""The ledger of scheduled runs that real processes keep, and the judge of it: each due instant once, or told of (I19)."""
+"""The ledger of scheduled runs that real processes keep, and its judge: each due instant once, or told of (I19)."""
 
 import os
 from collections import Counter
