@@ -23,6 +23,7 @@ class Views:
         self._cluster = cluster
         self._events = events
         self._writable = writable
+        self._began_at = iso(time.time())
 
     def status(self) -> StatusAnswer:
         """Return how this node stands."""
@@ -60,7 +61,8 @@ class Views:
 
     def ticks(self, limit: int) -> TicksAnswer:
         """Return the latest ticks, and the latest errors."""
-        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)))
+        since = self._recent.forgotten_until or self._began_at
+        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)), since)
 
     def why_unhealthy(self) -> Refused | None:
         """Return why the process had better be started anew, or None."""

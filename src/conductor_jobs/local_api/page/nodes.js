@@ -1,0 +1,93 @@
+// The nodes, by their last heartbeats, and the latest errors.
+
+import { by, h, put, say, set } from "./dom.js";
+import { clock, distance, utc } from "./times.js";
+
+const FEW_ERRORS = 8;
+const LONG = 240;
+
+export function showNodes(model) {
+  const { nodes: answer, status } = model;
+  if (!answer || !status) return;
+  const nodes = answer.nodes ?? [];
+  by("nodes").hidden = nodes.length === 0;
+  by("no-nodes").hidden = nodes.length !== 0;
+  say(by("no-nodes"), answer.problem ?? "The store keeps no heartbeats.");
+  const alive = nodes.filter((node) => node.alive).length;
+  say(by("node-count"), nodes.length ? `${alive} of ${answer.node_count} alive` : "");
+  const rows = nodes.map((node) => ({ node, cells: cellsOf(model, node) }));
+  put(by("nodes").tBodies[0], JSON.stringify(rows.map((row) => row.cells)), () => rows.map(rowOf));
+}
+
+function cellsOf(model, node) {
+  const { status, now, live } = model;
+  const here = node.node_id === status.node.node_id;
+  const seen = now - (node.seen_ago + model.nodesAge) * 1000;
+  const drifts = !node.same_runners && node.state !== "stopped";
+  return {
+    id: node.node_id,
+    about: [here ? "this page" : null, node.host, node.role, node.version].filter((each) => each !== null).join(" · "),
+    state: node.alive || node.state === "stopped" ? node.state : `silent, was ${node.state}`,
+    drift: drifts ? "other runners registered" : "",
+    kind: node.alive ? node.state : "gone",
+    // By the second only while it is short: the table is not made anew each second for nodes long gone.
+    seen: live ? distance(seen, now) : clock(seen, now),
+    at: Math.round(seen / 1000) * 1000,
+    clock: clock(seen, now),
+  };
+}
+
+function rowOf({ cells }) {
+  const state = h("td", { role: "cell", "data-label": "State" }, h("span", { class: `state ${cells.kind}` }, cells.state));
+  if (cells.drift) state.append(h("span", { class: "drift" }, cells.drift));
+  return h("tr", { role: "row" },
+    h("th", { role: "rowheader", scope: "row" }, h("span", { class: "name" }, cells.id),
+      h("span", { class: "quiet" }, cells.about)),
+    state,
+    h("td", { role: "cell", "data-label": "Last heartbeat" },
+      h("time", { datetime: new Date(cells.at).toISOString(), title: utc(cells.at) }, cells.seen)));
+}
+
+let allErrors = false;
+
+export function toggleErrors() {
+  allErrors = !allErrors;
+}
+
+export function showErrors({ errors, now }) {
+  const groups = grouped(errors);
+  by("no-errors").hidden = groups.length !== 0;
+  say(by("error-count"), errors.length ? String(errors.length) : "");
+  const more = by("more-errors");
+  more.hidden = groups.length <= FEW_ERRORS;
+  say(more, allErrors ? "Show fewer" : `Show all ${groups.length}`);
+  set(more, "aria-expanded", String(allErrors));
+  const shown = allErrors ? groups : groups.slice(0, FEW_ERRORS);
+  const key = JSON.stringify([shown.map(({ error, times }) => [error.ts, error.runner, times]), clock(0, now)]);
+  put(by("errors"), key, () => shown.map((group) => itemOf(group, now)));
+}
+
+/** The same error again and again is one, with how often. */
+function grouped(errors) {
+  const groups = [];
+  for (const error of errors) {
+    const last = groups.at(-1);
+    if (last && last.error.runner === error.runner && last.error.stage === error.stage &&
+        last.error.error === error.error) {
+      last.times += 1;
+    } else groups.push({ error, times: 1 });
+  }
+  return groups;
+}
+
+function itemOf({ error: { ts, runner, stage, error }, times }, now) {
+  const at = Date.parse(ts);
+  const head = h("p", { class: "head" }, h("strong", { class: "name" }, whoOf(runner)), " ",
+    h("span", { class: "quiet" }, stage.replaceAll("_", " "), times > 1 ? `, ${times} times, the last ` : " ",
+      h("time", { datetime: ts, title: utc(at) }, clock(at, now))));
+  if (error.length <= LONG) return h("li", {}, head, h("p", { class: "error" }, error));
+  const rest = h("details", {}, h("summary", {}, `${error.slice(0, LONG)}…`), h("p", { class: "error" }, error));
+  return h("li", {}, head, rest);
+}
+
+const whoOf = (runner) => ({ "timed-jobs.framework": "the ticks", "timed-jobs.lease": "the lease" })[runner] ?? runner;
