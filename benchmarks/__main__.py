@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from . import failover, fairness, idle, journal, memory, scale, stores, ticks
+from . import failover, fairness, idle, journal, local_api, memory, reading, scale, stores, ticks, watching
 from .measuring import ROOT, Table, command, machine
 from .peers import __main__ as peers
 from .peers import installed
@@ -49,6 +49,9 @@ MODULES: dict[str, Callable[..., list[Table]]] = {
     "scale": scale.tables,
     "idle": idle.tables,
     "memory": memory.tables,
+    "watching": watching.tables,
+    "local_api": local_api.tables,
+    "reading": reading.tables,
 }
 
 

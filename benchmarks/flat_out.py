@@ -30,20 +30,25 @@ class Case(msgspec.Struct, frozen=True):
 
 @final
 class Ran(msgspec.Struct, frozen=True):
-    """What `run_flat_out` saw: all ticks, those that were timed and the seconds they took, and those that were bad."""
+    """What `run_flat_out` saw: all ticks, those that were timed, the seconds they took, and those that were bad.
+
+    `cpu_seconds` are those that its thread was at work.
+    """
 
     ticks: int
     timed_ticks: int
     seconds: float
+    cpu_seconds: float
     bad: int
 
 
 async def run_flat_out(tick: Callable[[], Awaitable[bool]], seconds: float) -> Ran:
     """Await ticks for about `seconds`, after a warm-up. `tick` returns whether all went well."""
     warm, bad_warm = await _ticks(tick, min(0.5, seconds / 4))
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.thread_time()
     timed, bad = await _ticks(tick, seconds)
-    return Ran(warm + timed, timed, time.perf_counter() - began, bad_warm + bad)
+    took, took_cpu = time.perf_counter() - began, time.thread_time() - began_cpu
+    return Ran(warm + timed, timed, took, took_cpu, bad_warm + bad)
 
 
 async def _ticks(tick: Callable[[], Awaitable[bool]], seconds: float) -> tuple[int, int]:
@@ -64,6 +69,7 @@ def outcome(who: str, case: Case, ran: Ran, folder: Path | None, other_lines: in
         "N": case.runners,
         "variant": case.variant,
         "us_run": ran.seconds / (ran.timed_ticks * case.runners) * 1e6,
+        "cpu_us_run": ran.cpu_seconds / (ran.timed_ticks * case.runners) * 1e6,
         "lines": found,
         "ok": folder is None or found == expected,
         "bad": ran.bad,

@@ -3,7 +3,10 @@
 python -m benchmarks.our_ticks N a|b 0|1 SECONDS [--sync] [--timeouts]
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
@@ -39,20 +42,24 @@ def no_op_jobs(case: Case, *, timeout: float | None = None) -> TimedJobs:
     return jobs
 
 
+Watch = Callable[[Conductor], AbstractContextManager[object]]
+
+
 def measure(case: Case, *, sync: bool = False, timeouts: bool = False) -> dict[str, object]:
     """Run ticks for about the seconds of the case, after a warm-up."""
+    jobs = no_op_jobs(case, timeout=TIMEOUT if timeouts else None)
+    return measure_jobs(case, jobs, journal_sync="tick" if sync else None)
+
+
+def measure_jobs(case: Case, jobs: TimedJobs, watch: Watch = nullcontext, **settings: Any) -> dict[str, object]:
+    """Run ticks of these jobs; `settings` are further ones of the conductor, `watch` is entered while it runs."""
     with log_folder(case) as folder:
-        return trio.run(_measure, case, folder, sync, timeouts)
+        conductor = Conductor(jobs, store=MemoryLeaseStore(), log_dir=folder, autostart=False, **settings)
+        with watch(conductor):
+            return trio.run(_measure, case, conductor, folder)
 
 
-async def _measure(case: Case, folder: Path | None, sync: bool, timeouts: bool) -> dict[str, object]:
-    conductor = Conductor(
-        no_op_jobs(case, timeout=TIMEOUT if timeouts else None),
-        store=MemoryLeaseStore(),
-        log_dir=folder,
-        journal_sync="tick" if sync else None,
-        autostart=False,
-    )
+async def _measure(case: Case, conductor: Conductor, folder: Path | None) -> dict[str, object]:
 
     async def tick() -> bool:
         return (await conductor.run_tick()).decision == "scheduled"

@@ -182,6 +182,7 @@ def test_config_prints_the_settings_in_the_seeds_order_and_never_the_token(tmp_p
         "tmp_dir: not-configured",
         "local_api: not-configured",
         "local_api_token_configured: false",
+        "retention_days: not-configured",
     ]
     assert "node_id: mini-main" in lines
     assert done.stderr == "conductor-jobs: warning: BAA_TIMED_JOBS_X is no setting of conductor-jobs\n"

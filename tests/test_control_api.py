@@ -10,33 +10,24 @@ import trio
 from trio.testing import MockClock
 
 from conductor_jobs import Holder, LeaseGrant
-from conductor_jobs.control_api.app import ControlAPI
 from conductor_jobs.control_api.asking import STORE_TIMEOUT
 from conductor_jobs.control_api.calls import MOST_WAITING
 from conductor_jobs.control_api.exchange import BODY_TIMEOUT, LARGEST_BODY
 from conductor_jobs.errors import Unusable
-from conductor_jobs.lease import LeaseStore, Node, NodeSeen
+from conductor_jobs.lease import Node, NodeSeen
 from conductor_jobs.stores.http import HTTPLeaseStore
 from conductor_jobs.stores.http_errors import ControlAPIError
 from conductor_jobs.stores.http_wire import LONGEST_WAIT
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
+from .api_site import CLIENT_STAYS, TOKEN, Polled, Site, refused
 from .support import make_conductor, make_jobs
 
-TOKEN = "letmein"
-CLIENT_STAYS = 3.0
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
 CAMPAIGN: dict[str, Any] = {"leaseName": "jobs", "controllerId": "alpha", "incarnation": "1", "ttl": 30.0}
 RELEASE = {key: CAMPAIGN[key] for key in ("leaseName", "controllerId", "incarnation")}
-HEARTBEAT = RELEASE | {"host": "mini", "role": "primary", "priority": 100, "version": "1", "state": "leader"}
-
-
-class Polled:
-    """A store that can tell of no release and remembers no nodes, as a user's own may be."""
-
-    def __init__(self, store: MemoryLeaseStore) -> None:
-        self.acquire = store.acquire
-        self.release = store.release
+HEARTBEAT = RELEASE | {"host": "mini", "role": "primary", "priority": 100, "version": "1"}
+HEARTBEAT |= {"state": "leader", "fingerprint": "f"}
 
 
 class Broken:
@@ -59,47 +50,6 @@ class Broken:
         return (await self.acquire(lease_name, holder, 1)).is_leader
 
 
-class Site:
-    """A server without a network, and clients of it."""
-
-    def __init__(self, store: LeaseStore, nursery: trio.Nursery, token: str | None = TOKEN) -> None:
-        self.api = ControlAPI(store, token, nursery)
-        self.transport = httpx2.ASGITransport(self.api)
-        self.store = HTTPLeaseStore("http://localhost", token, transport=self.transport)
-
-    async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        headers = {"authorization": f"Bearer {TOKEN}"} | options.pop("headers", {})
-        async with httpx2.AsyncClient(transport=self.transport, base_url="http://localhost", timeout=None) as client:
-            return await client.request(method, path, headers=headers, **options)
-
-    async def send(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
-        """POST a body, in pieces that may be left unread, and go away after a while."""
-        pieces = [body[start : start + 4096] for start in range(0, len(body), 4096)]
-        answers: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            await trio.lowlevel.checkpoint()
-            if not pieces:
-                await trio.sleep(CLIENT_STAYS)
-                return {"type": "http.disconnect"}
-            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
-
-        async def send(message: Any) -> None:
-            await trio.lowlevel.checkpoint()
-            answers.append(message)
-
-        given = {"authorization": f"Bearer {TOKEN}"} | headers
-        scope = {
-            "type": "http", "method": "POST", "path": path, "query_string": b"", "http_version": "1.1",
-            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
-        }  # fmt: skip
-        await self.api(scope, receive, send)
-        return answers[0]["status"], json.loads(answers[1]["body"])
-
-    async def post(self, path: str, **body: object) -> httpx2.Response:
-        return await self.ask("POST", path, json=body)
-
-
 @pytest.fixture
 async def memory() -> MemoryLeaseStore:
     return MemoryLeaseStore(wall_clock=lambda: 1000.0)
@@ -115,14 +65,6 @@ async def watches() -> AsyncGenerator[trio.Nursery]:
 @pytest.fixture
 async def site(memory: MemoryLeaseStore, watches: trio.Nursery) -> Site:
     return Site(memory, watches)
-
-
-def refused(response: httpx2.Response) -> tuple[int, str]:
-    envelope = response.json()
-    assert envelope.keys() == {"ok", "error", "message"}
-    assert envelope["ok"] is False
-    assert response.headers["connection"] == "close"
-    return response.status_code, envelope["error"]
 
 
 # The wire
@@ -423,6 +365,7 @@ async def test_without_a_token_only_a_name_of_this_machine_is_answered(
 TTL_RULE = "ttl must be a positive number of seconds, at most 604800"
 TERM_RULE = "term must be null or an integer from 0 to 2**63 - 1"
 NAME_RULE = "must be a text of 1 to 1000 characters without NUL"
+ROLE_RULE = "role: must be one of 'primary', 'standby'"
 PRIORITY_RULE = "must be an integer of 64 bits at most"
 MISFIT = "the request does not fit: Object"
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -439,7 +382,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("leader/release", RELEASE | {"term": 1}, f"{MISFIT} contains unknown field `term`."),
     ("leader/release", {"leaseName": "jobs"}, f"{MISFIT} missing required field `controllerId`."),
     ("controllers/heartbeat", HEARTBEAT | {"host": " "}, "host must be a text that is not blank, not ' '."),
-    ("controllers/heartbeat", HEARTBEAT | {"role": "boss"}, "role: must be one of 'primary', 'standby', not 'boss'."),
+    ("controllers/heartbeat", HEARTBEAT | {"role": "boss"}, f"{ROLE_RULE}, not 'boss'."),
+    ("controllers/heartbeat", HEARTBEAT | {"fingerprint": 3}, "fingerprint: Expected `str`, got `int`, not 3."),
+    ("controllers/heartbeat", HEARTBEAT | {"role": "` - at `$.b"}, f"{ROLE_RULE}, not '` - at `$.b'."),
     ("controllers/heartbeat", HEARTBEAT | {"priority": 2**63}, f"priority {PRIORITY_RULE}, not {2**63}."),
 ]  # fmt: skip
 

@@ -61,14 +61,26 @@ def assert_refused_or_answered(answer: bytes) -> None:
 
 
 names = st.sampled_from(
-    ["leaseName", "controllerId", "incarnation", "ttl", "term", "host", "role", "priority", "state"]
-)
+    ["leaseName", "controllerId", "incarnation", "ttl", "term", "host", "role", "priority", "state", "fingerprint",
+     "runner", "dueAt", "result", "claims", "paused", "cursor"]
+)  # fmt: skip
+moments = st.datetimes().map(str) | st.sampled_from(["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+claims = st.fixed_dictionaries({"runner": st.text(max_size=9), "dueAt": moments | st.integers() | st.none()})
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.sampled_from(["a", 1, 30.0]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from(["a", 1, 30.0])
+    | claims,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
-paths = st.sampled_from([b"leader/acquire", b"leader/release", b"controllers/heartbeat", b"leader", b"controllers"])
+paths = st.sampled_from(
+    [b"leader/acquire", b"leader/release", b"controllers/heartbeat", b"leader", b"controllers",
+     b"runners/claim", b"runners/claims", b"runners/pause", b"runners/cursor/save", b"runners/cursor"]
+)  # fmt: skip
 
 
 @fewer(2)

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Holder, LeaseStore, StaleTerm, TickContext, TimedJobs
+from conductor_jobs import Holder, LeaseStore, StaleTerm, TickContext, TimedJobs, run_in_thread
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import HANG, FaultyLeaseStore, StoreFault, threads_inline
 
@@ -328,6 +328,24 @@ async def test_any_thread_has_cursors_by_the_loop_of_the_conductor() -> None:
     assert runs == {trio.lowlevel.current_trio_token()}
     assert await store.load_cursor("conductor", "in_threads_of_trios") == "None++++"
     assert await store.load_cursor("conductor", "in_threads_of_others") == "None++"
+
+
+def test_runners_of_a_conductor_in_a_thread_of_its_own_have_cursors() -> None:
+    async def on_loop(ctx: TickContext) -> None:
+        await ctx.save_cursor("a")
+        seen.append(await ctx.load_cursor())
+
+    def in_thread(ctx: TickContext) -> None:
+        ctx.save_cursor_sync("b")
+        seen.append(ctx.load_cursor_sync())
+        done.set()
+
+    seen: list[str | None] = []
+    done = threading.Event()
+    conductor, _ = make_conductor(make_jobs(on_loop, in_thread, interval=0.01))
+    with run_in_thread(conductor):
+        assert done.wait(10)
+    assert seen[:2] == ["a", "b"]
 
 
 @pytest.mark.parametrize("method", ["load_cursor", "save_cursor"])

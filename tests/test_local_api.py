@@ -1,6 +1,8 @@
 """The local API over real sockets: what each route answers, and what the commands do."""
 
+import re
 import socket
+import sys
 from typing import Any
 
 import httpx2
@@ -425,12 +427,21 @@ async def test_unknown_routes_and_methods_are_refused() -> None:
         assert (await site.client.head("/v1/status")).status_code == 200
 
 
-async def test_metrics_say_what_to_install() -> None:
+async def test_metrics_are_those_of_this_conductor() -> None:
+    async with served(quiet(succeeds)) as site:
+        await site.post("/v1/ticks")
+        response = await site.get("/metrics")
+        assert response.headers["content-type"].startswith("text/plain; version=")
+        assert re.search(r"^conductor_jobs_\w*ticks_total\{.*\} 1\.0$", response.text, re.MULTILINE)
+
+
+async def test_without_their_package_metrics_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "conductor_jobs.metrics", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
     async with served(quiet(succeeds)) as site:
         response = await site.get("/metrics")
-        assert response.status_code in (200, 501)
-        if response.status_code == 501:
-            assert "pip install 'conductor-jobs[metrics]'" in response.json()["message"]
+        assert problem(response) == (501, "not_installed")
+        assert "pip install 'conductor-jobs[metrics]'" in response.json()["message"]
 
 
 async def test_every_answer_bears_the_headers_that_keep_browsers_in() -> None:

@@ -147,7 +147,7 @@ async def test_a_listener_who_falls_behind_what_is_kept_is_told_so(monkeypatch: 
     async with served(quiet(succeeds)) as site, site.listening() as listener:
         await listener.wait_for("hello")
         # More between two looks than is kept, and less than is too much to tell.
-        for _ in range(100):
+        for _ in range(50):
             await site.conductor.run_tick()
         assert (await listener.wait_for("reset")).data == {"reason": "events were missed"}
         batch_id = (await site.post("/v1/ticks")).json()["tick"]["batch_id"]
@@ -281,6 +281,46 @@ async def test_a_stop_ends_open_streams_with_the_last_events_and_who_never_reads
         assert "tick" in kinds
         last = [event.data for event in rest if event.kind == "status"][-1]
         assert last["started"] is False
+
+
+async def choked(site: Site) -> trio.SocketStream:
+    """Return a connection that is never read, into which the server cannot send any more."""
+    connection = await never_reads(site.port)
+    await site.wait_until("/v1/status", event_clients=1)
+    for _ in range(40):
+        for _ in range(10):
+            await site.conductor.run_tick()
+        await trio.sleep(0.01)
+    await trio.sleep(0.5)
+    return connection
+
+
+async def test_a_stop_waits_for_nobody_whose_buffers_are_full() -> None:
+    conductor = quiet(succeeds, verbose_failure)
+    async with trio.open_nursery() as nursery, listening("http://127.0.0.1:0", TOKEN) as server:
+        await nursery.start(conductor.run)
+        async with trio.open_nursery() as serving_nursery:
+            serving_nursery.start_soon(server.run, conductor)
+            async with httpx2.AsyncClient(base_url=server.urls[0], timeout=PATIENCE) as client:
+                connection = await choked(Site(conductor, list(server.urls), client))
+                await conductor.stop()
+                server.request_stop()
+                # Ten seconds is what he would have otherwise.
+                serving_nursery.cancel_scope.deadline = trio.current_time() + connections.SEND_TIMEOUT - 2
+        assert not serving_nursery.cancel_scope.cancelled_caught
+        await connection.aclose()
+
+
+async def test_a_cancellation_waits_for_nobody_whose_buffers_are_full() -> None:
+    conductor = quiet(succeeds, verbose_failure)
+    with trio.fail_after(connections.SEND_TIMEOUT - 1):
+        async with served(conductor) as site:
+            connection = await choked(site)
+    await connection.aclose()
+
+
+async def verbose_failure(ctx: TickContext) -> None:
+    raise ValueError("x" * 2000)
 
 
 async def test_cancelling_ends_it_at_once_with_streams_open() -> None:

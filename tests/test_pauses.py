@@ -113,11 +113,11 @@ async def test_a_runner_at_work_is_not_run_beside_itself(autojump_clock: Any, nu
 
 async def test_on_a_standby_nothing_is_run_now(autojump_clock: Any, nursery: Any) -> None:
     cluster, ledger = Cluster(), Ledger()
-    for name in "ab":
-        conductor, _ = cluster.node(jobs_of("report", ledger.runner(), Every(60)), name)
-        await nursery.start(conductor.run)
-    assert (await conductor.run_now("report")).decision == "skipped_not_leader"
-    assert (await conductor.resign()) == "skipped_not_leader"
+    leader, standby = (cluster.node(jobs_of("report", ledger.runner(), Every(60)), name)[0] for name in "ab")
+    await nursery.start(leader.run)
+    await nursery.start(standby.run)
+    assert (await standby.run_now("report")).decision == "skipped_not_leader"
+    assert (await standby.resign()) == "skipped_not_leader"
     assert ledger.runs == []
     nursery.cancel_scope.cancel()
 

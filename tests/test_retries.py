@@ -9,10 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Conductor, Retry, TickContext, TimedJobs, read_journal
+from conductor_jobs import Conductor, Every, Retry, TickContext, TimedJobs, read_journal
 from conductor_jobs.journal import FRAMEWORK
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
+from .scheduled import LEASE, Cluster, at
 from .support import MARGIN, TTL, NodeStore, SuspendableClock, make_conductor, noop
 
 
@@ -389,4 +390,24 @@ async def test_the_tick_is_said_to_be_at_the_runner_that_it_will_try_again(
     tick = supervisor.ticks.in_flight
     assert tick is not None
     assert tick.label == "runner 'flaky'"
+    await conductor.stop()
+
+
+async def test_a_runner_with_a_schedule_is_tried_again_in_its_own_tick_and_delays_no_other(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    flaky, plain = failing(2), failing(0)
+    jobs = TimedJobs(interval=10.0)
+    jobs.register_runner("report", flaky, schedule=Every(60.0), retry=Retry(backoff=15.0))
+    jobs.register_runner("plain", plain)
+    cluster = Cluster()
+    conductor, _ = cluster.node(jobs)
+    start = trio.current_time()
+    await nursery.start(conductor.run)
+    await trio.sleep_until(start + 115)
+    assert [began - start for began in flaky.began] == [60.0, 75.25, 105.5]
+    assert [began - start for began in plain.began] == [10.0 * number for number in range(1, 12)]
+    assert [entry.details["attempt"] for entry in cluster.entries("runner_retrying")] == [1, 2]
+    (claim,) = await cluster.store.claims(LEASE)
+    assert (claim.due_at, claim.result) == (at(60), "completed")
     await conductor.stop()

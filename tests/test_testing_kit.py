@@ -194,7 +194,7 @@ def test_what_a_runner_logs_is_in_the_journal_under_its_name() -> None:
 def test_an_unknown_argument_is_refused_naming_the_known_ones() -> None:
     known = (
         "runner, controller_id, host, term, batch_id, trigger, interval, max_messages_per_tick, max_tasks_per_tick, "
-        "settle_delay, resources, journal, lease_remaining, cursor, wall_clock"
+        "settle_delay, resources, journal, lease_remaining, cursor, due_at, wall_clock"
     )
     with pytest.raises(TypeError, match=f"^tick_context has no lease, terms; it takes {known}\\.$"):
         tick_context(lease=1, terms=2)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -293,6 +293,15 @@ def test_once_a_contexts_term_is_over_its_cursor_is_out_of_reach() -> None:
     ):
         with pytest.raises(LeaseLost):
             call()
+
+
+def test_a_context_is_due_at_an_instant_of_utc() -> None:
+    berlin = timezone(timedelta(hours=1))
+    due_at = tick_context(due_at=datetime(2026, 11, 23, 6, tzinfo=berlin)).due_at
+    assert (due_at, due_at and due_at.tzinfo) == (datetime(2026, 11, 23, 5, tzinfo=UTC), UTC)
+    assert tick_context().due_at is None
+    with pytest.raises(ValueError, match="tick_context due_at must be an aware datetime, with a tzinfo, not "):
+        tick_context(due_at=datetime(2026, 11, 23, 6))
 
 
 def test_a_context_begins_with_no_cursor_that_a_runner_could_not_have_saved() -> None:

@@ -15,8 +15,9 @@ above it:
     moments, zones, cron_fields, schedules, agenda
                             due instants in text; wall clocks of time zones; cron expressions; when something is
                             due; what is due next, of many
-    journal, journal_*, recorder
-                            entries; the format of a line; writing files, reading them back; how the engine writes
+    journal, journal_*, recorder, retention
+                            entries; the format of a line; writing files, reading them back; how the engine writes;
+                            how old files go
     audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
     stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,
@@ -31,9 +32,10 @@ above it:
     retry, threads, cursors, runners, registry
                             trying again; from a thread to the loop; how far a runner has come; what a runner is given
                             and returns; what an application registers
-    tick_results, calls, timeouts, tick_entries, attempts, execution, ticks
-                            how a tick ended; calling a runner; its timeout; what is journaled of it; what becomes of
-                            one that raised; one tick; admission, the tick task and the interval grid
+    tick_results, calls, timeouts, tick_entries, observers, surroundings, tracing, attempts, execution, ticks
+                            how a tick ended; calling a runner; its timeout; what is journaled of it; who else is
+                            told of it; what all ticks share; spans; what becomes of one that raised; one tick;
+                            admission, the tick task and the interval grid
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task
@@ -43,15 +45,22 @@ above it:
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application
                             holds; running it in a thread
+    metric_tallies, metric_families, metrics
+                            what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
     http_serving/           what HTTP servers have in common; with an extra, but for the rule of an address
     rules, config, settings_page
                             the table of settings, what is read by it, the page that is made of it
     control_api/            a lease store served over HTTP, with an extra
     local_api/              how a conductor stands, over HTTP: status, events, commands; with an extra
-    apps, runtime           finding and opening an APP; what a start starts, in order
-    printing, terminal, verify_report, next_report, cli_settings, cli_verify, cli_next, cli_nodes, cli_control_api, cli
-                            the command, and how it prints journals, verdicts, nodes and due instants
+    apps, service_manager, runtime
+                            finding and opening an APP; telling systemd; what a start starts, in order
+    since, durations, run_history
+                            since when a journal is read; quantiles of many durations; what runs came to
+    printing, terminal, verify_report, next_report, log_lines, history_report, local_api_client, status_report
+                            how the command prints journals, verdicts, due instants, what runs came to, and a node
+    cli_settings, cli_journals, cli_verify, cli_next, cli_nodes, cli_status, cli_logs, cli_history, cli_control_api, cli
+                            the command
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
 """

@@ -5,6 +5,7 @@ from typing import final
 import trio
 
 from .failures import error_text, split_failure
+from .observers import ObservedTick, RunnerEnd, RunnerOutcome
 from .recorder import Recorder
 from .runners import Runner
 from .term import Term
@@ -18,6 +19,8 @@ class Attempts:
         #: How many have failed, and how many have failed or were cancelled; not those that are tried again.
         self.failed: int = 0
         self.unsuccessful: int = 0
+        #: Who is told beside the journal.
+        self.observed: ObservedTick | None = None
         self._recorder = recorder
         self._batch_id = batch_id
         # The runner that is tried again, and how many attempts of it have failed.
@@ -53,6 +56,9 @@ class Attempts:
             duration_ms=round((now - began_at) * 1000),
             error=None if failure is None else error_text(failure),
         )
+        if self.observed is not None:
+            outcome: RunnerOutcome = "cancelled" if reason else "failed" if pause is None else "retrying"
+            self.observed.runner_ended(RunnerEnd(runner.name, outcome, reason or "failed", failure))
         if rest is not None:
             raise rest from None
         return pause

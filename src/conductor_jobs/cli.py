@@ -14,19 +14,22 @@ import trio
 from ._version import __version__
 from .apps import App, BadApp, load_app, opened
 from .cli_control_api import control_api_command
+from .cli_history import history_command
+from .cli_logs import logs_command
 from .cli_next import next_command
 from .cli_nodes import nodes_command
 from .cli_settings import complete_files, settings_as_flags
+from .cli_status import status_command
 from .cli_verify import verify_command
 from .conductor import Conductor
 from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
 from .errors import Unusable
 from .failures import sole_exception
-from .journal import JournalEntry
 from .lease import LeaseStore
-from .printing import JournalPrinter
+from .printing import JournalPrinter, printed, wants_colour
 from .registry import TimedJobs
 from .runtime import Runtime
+from .service_manager import service_manager
 from .signals import EXIT_CANCELLED
 from .stderr import tell
 from .stores.urls import shown_url
@@ -60,10 +63,17 @@ def _command() -> None:
     """Run timed jobs on one leader at a time."""
 
 
-_command.add_command(nodes_command)
-_command.add_command(verify_command)
-_command.add_command(control_api_command)
-_command.add_command(next_command)
+_OTHERS = (
+    status_command,
+    logs_command,
+    history_command,
+    nodes_command,
+    verify_command,
+    next_command,
+    control_api_command,
+)
+for _other in _OTHERS:
+    _command.add_command(_other)
 
 
 @_command.command("start")
@@ -82,6 +92,8 @@ def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, 
     APP is package.module:name or file.py:name: a TimedJobs, a function that returns one, or an async context manager
     that yields (jobs, resources). Without APP it only takes part in the election, with no runners.
     """
+    # Before anything of APP's can start a child.
+    manager = service_manager(os.environ)
     _warn_of_variables()
     config = read_config(flags, os.environ)
     loaded = TimedJobs() if app is None else load_app(app)
@@ -93,6 +105,7 @@ def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, 
             printer,
             lambda conductor, store: _introduce(config, conductor, store),
             "exit" if exit_on_overrun else "report",
+            manager,
         )
         succeeded = trio.run(lambda: runtime.run(once=run_once))
     except BaseException as error:
@@ -102,6 +115,7 @@ def _start(app: str | None, run_once: bool, exit_on_overrun: bool, quiet: bool, 
         _say("ended by a SystemExit, see the journal")
         return EXIT_FAILED
     finally:
+        manager.close()
         _close(printer)
     if succeeded:
         return EXIT_OK
@@ -138,7 +152,7 @@ def _help(context: click.Context) -> int:
     parent = context.parent
     assert parent is not None
     click.echo(_command.get_help(parent))
-    for command in (_start, _config, nodes_command, verify_command, next_command, control_api_command):
+    for command in (_start, _config, *_OTHERS):
         click.echo("\n" + command.get_help(click.Context(command, info_name=command.name, parent=parent)))
     click.echo("\nVariables (a flag beats its variable):")
     for setting in SETTINGS:
@@ -189,14 +203,9 @@ def _printer() -> JournalPrinter | None:
     if sys.stdout is None:
         return None
     if sys.stdout.isatty():
-        coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        return JournalPrinter(sys.stdout.fileno(), lambda entry: _for_person(entry, coloured))
+        coloured = wants_colour(sys.stdout)
+        return JournalPrinter(sys.stdout.fileno(), lambda entry: printed(person_line(entry), coloured=coloured))
     return JournalPrinter(sys.stdout.fileno())
-
-
-def _for_person(entry: JournalEntry, coloured: bool) -> bytes:
-    line = person_line(entry)
-    return f"{line if coloured else click.unstyle(line)}\n".encode(errors="replace")
 
 
 def _words(value: object) -> str:

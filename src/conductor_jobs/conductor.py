@@ -17,7 +17,8 @@ from .failures import shown, sole_exception
 from .journal import Journal
 from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
-from .lease import LeaseStore, Node, is_lease_store, is_name
+from .lease import LeaseStore, Node, has_methods, is_lease_store, is_name
+from .observers import Observer, Observers, Tracer
 from .recorder import Recorder
 from .registry import TimedJobs
 from .runner_records import keeps_claims
@@ -50,11 +51,13 @@ class Conductor:
         journal: Journal | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         journal_sync: Literal["tick"] | None = None,
+        retention_days: int | None = None,
         resources: Any = None,
         autostart: bool = True,
         drain_timeout: float = 20.0,
         renew_failure_threshold: int = 2,
         on_overrun: OnOverrun = "report",
+        tracer: Tracer | None = None,
         wall_clock: Callable[[], float] = time.time,
         boot_clock: Callable[[], float] = boot_time,
     ) -> None:
@@ -63,12 +66,14 @@ class Conductor:
         `store` keeps the lease `lease_name`, and is not closed by the conductor. `node`: who we are, by default
         this host and process. `timing`: see `LeaseTiming`, a ttl of 30 seconds by default. `journal` takes every
         entry; `log_dir` is a folder for journal files; both may be given, or neither. `journal_sync="tick"` has
-        the disk confirm the files after each tick. `resources` is handed to every runner untouched. Without
-        `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
+        the disk confirm the files after each tick. `retention_days`: journal files of more days ago are deleted, when
+        a run begins and when a day begins; None keeps them all. `resources` is handed to every runner untouched.
+        Without `autostart` there are no interval ticks. `drain_timeout`: seconds for which a stop waits for the work.
         `renew_failure_threshold`: how many failed store calls in a row count as degraded. `on_overrun`: what is done
         about work that is still at work a tenth of a second after its lease has run out: "report" tells stderr, the
         journal and `status()`; "exit" tells, for a second at the most, and ends the process at once, with exit code
-        70, nothing of it being cleaned up. `wall_clock` returns unix seconds for the journal; `boot_clock` returns
+        70, nothing of it being cleaned up. `tracer`, an `opentelemetry.trace.Tracer`, is given a span of each tick and
+        runner (extra `traces`). `wall_clock` returns unix seconds for the journal; `boot_clock` returns
         seconds on a clock that goes on during suspend; one of your own is for tests, and work is not watched then.
 
         Raises ValueError or TypeError, naming the argument.
@@ -91,6 +96,11 @@ class Conductor:
             _require(callable(clock), f"{name} must be a function that returns seconds", clock, TypeError)
         _require(journal_sync in (None, "tick"), "journal_sync must be None or 'tick'", journal_sync)
         _require(
+            retention_days is None or (type(retention_days) is int and retention_days > 0),
+            "retention_days must be None or a positive integer",
+            retention_days,
+        )
+        _require(
             type(renew_failure_threshold) is int and renew_failure_threshold > 0,
             "renew_failure_threshold must be a positive integer",
             renew_failure_threshold,
@@ -104,6 +114,7 @@ class Conductor:
         self._journals = () if journal is None else (journal,)
         self._log_dir = None if log_dir is None else Path(log_dir)
         self._sync_each_tick = journal_sync == "tick"
+        self._retention_days = retention_days
         self._resources = resources
         self._autostart = autostart
         self._drain_timeout = checked_seconds("Conductor drain_timeout", drain_timeout, zero_allowed=True)
@@ -111,6 +122,7 @@ class Conductor:
         self._on_overrun: OnOverrun = on_overrun
         self._boot_clock = boot_clock
         self._recorder = Recorder(wall_clock)
+        self._observers = _observers(tracer)
         self._leadership = Leadership()
         self._supervisor: Supervisor | None = None
 
@@ -159,11 +171,7 @@ class Conductor:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:
             raise RuntimeError("this conductor is running already")
-        if self.jobs.scheduled and not keeps_claims(self._store):
-            name = self.jobs.scheduled[0].name
-            raise Unusable(
-                f"{type(self._store).__name__} keeps no claims, which the schedule of runner {name!r} needs."
-            )
+        self._refuse_schedules_without_claims()
         failure: BaseException | None = None
         try:
             with taking(self._store, self._lease_name):
@@ -315,6 +323,15 @@ class Conductor:
                 with live.work(_named("run_while_leader", work), service=True):
                     await work(live.term)
 
+    def observed_by(self, observer: Observer) -> AbstractContextManager[None]:
+        """Return a context manager: while it is entered, `observer` is told of the ticks that begin, and their runners.
+
+        Before or while the conductor runs, from any thread. Raises TypeError for what is no `Observer`.
+        """
+        is_observer = has_methods(observer, "tick_refused", "tick_started")
+        _require(is_observer, "observer must have tick_refused and tick_started", observer, TypeError)
+        return self._observers.attached(observer)
+
     def journaling_to(self, journal: Journal) -> AbstractContextManager[None]:
         """Have one more journal take every entry while the block lasts, before a run, during it, and from run to run.
 
@@ -370,6 +387,11 @@ class Conductor:
         supervisor, runner = self._require_running(), self.jobs.named(name)
         await supervisor.ledger.set_paused(runner.name, paused)
 
+    def _refuse_schedules_without_claims(self) -> None:
+        if self.jobs.scheduled and not keeps_claims(self._store):
+            store, name = type(self._store).__name__, self.jobs.scheduled[0].name
+            raise Unusable(f"{store} keeps no claims, which the schedule of runner {name!r} needs.")
+
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
         self._leadership.enter("running")
         task_status.started()
@@ -407,9 +429,20 @@ class Conductor:
             journals=self._journals,
             files=files,
             sync_each_tick=self._sync_each_tick,
+            retention_days=self._retention_days,
             boot_clock=self._boot_clock,
             on_overrun=self._on_overrun,
+            observers=self._observers,
         )
+
+
+def _observers(tracer: Tracer | None) -> Observers:
+    if tracer is None:
+        return Observers()
+    # It needs a package of an extra, which whoever has a tracer has.
+    from .tracing import traces_by
+
+    return Observers(traces_by(tracer))
 
 
 def _named(method: str, work: object) -> Named:

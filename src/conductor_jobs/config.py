@@ -110,6 +110,10 @@ SETTINGS: Final = (
         "what whoever gives commands there must bear, and beyond loopback whoever reads; better as the variable",
         "BAA_CONDUCTOR_LOCAL_API_TOKEN", secret=True,
     ),
+    Setting(
+        "retention_days", "retention days", POSITIVE, "journal files of more days ago are deleted, never today's",
+        "BAA_CONDUCTOR_RETENTION_DAYS", otherwise="all are kept",
+    ),
 )  # fmt: skip
 # What the code of APP can give: the setting, the field of TimedJobsConfig, and how many of the one make the other.
 _OF_JOBS: Final = (

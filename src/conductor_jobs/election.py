@@ -74,14 +74,19 @@ class Election:
         self.consecutive_failures: int = 0
         #: In words, what the latest call of the store failed with; None once one has succeeded.
         self.problem: str | None = None
-        self._asked_at = trio.current_time()
+        self.renewals: int = 0
+        self.renew_failures: int = 0
+        #: That all confirmed renewals took together, in seconds.
+        self.renew_seconds: float = 0.0
+        self._asked_at = candidate.clocks.now().trio
 
     @property
     def quiet_for(self) -> float:
         """Seconds since the lease task last asked the store, 0 while it has no reason to; it is less than a ttl."""
         if self._scope is None and self._withdrawn.is_set():
             return 0.0
-        return max(0.0, trio.current_time() - self._asked_at)
+        # By the clocks, since the status is asked for in any thread.
+        return max(0.0, self._candidate.clocks.now().trio - self._asked_at)
 
     @property
     def live_scope(self) -> TermScope | None:
@@ -221,7 +226,10 @@ class Election:
                     return "lease_superseded"
                 scope.confirm(timing.deadline(asked_at, grant))
                 trust.deadline = scope.deadline.trio
-                pause = max(0.0, timing.renew_interval - (trio.current_time() - asked_at.trio))
+                took = trio.current_time() - asked_at.trio
+                self.renewals += 1
+                self.renew_seconds += took
+                pause = max(0.0, timing.renew_interval - took)
         return "lease_expired"
 
     async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
@@ -251,6 +259,7 @@ class Election:
         self.consecutive_failures += 1
         self.problem = problem_text(error)
         if term is not None:
+            self.renew_failures += 1
             self._journal("renew_failed", result="failed", error=self.problem)
         elif self.consecutive_failures == 1:
             # A standby may knock at a dead store for hours: the first failure is news, the others are not.

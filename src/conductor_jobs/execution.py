@@ -5,20 +5,18 @@ import itertools
 import math
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, final
+from typing import final
 
-import msgspec
 import trio
 
 from .attempts import Attempts
 from .calls import call_in_thread, call_on_loop, checked
-from .cursors import Cursors
 from .failures import error_text
 from .journal import FRAMEWORK
-from .lease import Node
 from .moments import iso
-from .recorder import Recorder
+from .observers import ObservedEntries, ObservedTick, TickEnd, TickFacts
 from .runners import Runner, TickContext, TickTrigger, TimedJobsConfig
+from .surroundings import Surroundings
 from .term import EndReason, Term, TermScope
 from .tick_entries import TickEntries, entries_of_tick
 from .tick_results import TickDecision, TickResult
@@ -26,17 +24,6 @@ from .timeouts import TimeoutWatch
 
 # A tick of runners that never wait would starve the renewals; yielding before each would double its cost.
 YIELD_AFTER = 0.001
-
-
-@final
-class Surroundings(msgspec.Struct, frozen=True):
-    """What every tick of a run shares."""
-
-    node: Node
-    resources: Any
-    recorder: Recorder
-    thread_limiter: trio.CapacityLimiter
-    cursors: Cursors
 
 
 @final
@@ -80,6 +67,7 @@ class Tick:
         self._surroundings = surroundings
         self._recorder = surroundings.recorder
         self._timeouts = timeouts
+        self._observed: ObservedTick | None = None
         self._begun = 0
         # The runner at work, and since when.
         self._at_work: Runner | None = None
@@ -103,6 +91,8 @@ class Tick:
         interrupts the tick; a cancellation from further out, or an interrupt, is journaled and goes on.
         """
         self._started_at = trio.current_time()
+        self._observed = self._surroundings.observers.tick_started(self._observable_facts)
+        self._attempts.observed = self._observed
         # The first runner's start, or the tick's end, takes it along to the kernel.
         self._recorder.add(FRAMEWORK, "tick_started", self.batch_id, result="running", details=self._facts())
         if self._paused:
@@ -132,7 +122,10 @@ class Tick:
         return scope.term.over
 
     async def _run_runners(self, scope: TermScope) -> None:
-        entries = entries_of_tick(self._recorder, self.batch_id, self._start_details(scope.term))
+        start_details = self._surroundings.start_details(scope.term, self._config, self._about)
+        entries = entries_of_tick(self._recorder, self.batch_id, start_details)
+        if self._observed is not None:
+            entries = ObservedEntries(entries, self._observed)
         run = functools.partial(self._run_until_one_fails, scope, entries)
         if any(runner.timeout is not None for runner in self._runners):
             run = functools.partial(self._timeouts.watch_over, run)
@@ -161,7 +154,8 @@ class Tick:
             self._begun -= 1
 
     async def _run_until_one_fails(self, scope: TermScope, entries: TickEntries) -> None:
-        timeouts, shared = self._timeouts, self._shared_context(scope.term)
+        timeouts = self._timeouts
+        shared = self._surroundings.shared_context(scope.term, self.batch_id, self._trigger, self._config, self._due_at)
         clock = trio.lowlevel.current_clock().current_time
         now = yielded_at = clock()
         for runner in self._to_begin:
@@ -234,22 +228,18 @@ class Tick:
             FRAMEWORK, stage, self.batch_id, result=result, duration_ms=duration_ms, error=error, details=details
         )
         self.result = TickResult(self.batch_id, decision, len(self._runners), self._attempts.failed)
+        if self._observed is not None:
+            self._observed.ended(TickEnd(decision, result, error))
 
-    def _shared_context(
-        self, term: Term
-    ) -> tuple[str, str, int, str, TickTrigger, TimedJobsConfig, Any, Term, Recorder, Cursors, datetime | None]:
-        node = self._surroundings.node
-        return (
-            node.node_id,
-            node.host,
-            term.number,
+    def _observable_facts(self) -> TickFacts:
+        term = None if self._scope is None else self._scope.term
+        return TickFacts(
             self.batch_id,
             self._trigger,
-            self._config,
-            self._surroundings.resources,
-            term,
-            self._recorder,
-            self._surroundings.cursors,
+            len(self._runners),
+            self._surroundings.node.node_id,
+            None if term is None else term.number,
+            None if term is None else term.lease_name,
             self._due_at,
         )
 
@@ -261,16 +251,5 @@ class Tick:
             "failed_runner_count": self._attempts.failed,
             "runner_count": len(self._runners),
             "successful_runner_count": self._begun - self._attempts.unsuccessful,
-            **self._about,
-        }
-
-    def _start_details(self, term: Term) -> dict[str, object]:
-        return {
-            "controller_id": self._surroundings.node.node_id,
-            "host": self._surroundings.node.host,
-            "max_messages_per_tick": self._config.max_messages_per_tick,
-            "max_tasks_per_tick": self._config.max_tasks_per_tick,
-            "settle_delay_ms": round(self._config.settle_delay * 1000),
-            "term": term.number,
             **self._about,
         }

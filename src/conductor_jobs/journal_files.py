@@ -64,6 +64,12 @@ class JournalFiles:
         self._batch_id = ""
         self._ts = ""
         self.entries_lost: int = 0
+        self.bytes_written: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        return self._folder
 
     def open(self, date: str) -> None:
         """Make the folder and open the file of `date`, `YYYY-MM-DD`, so that a folder of no use is found out now.
@@ -152,8 +158,7 @@ class JournalFiles:
         for name in (f"{date}.jsonl", f"{date}.{self._own_name}.jsonl"):
             file = os.open(self._folder / name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                size = os.fstat(file).st_size
+                size = _locked_size(file)
                 self._torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
             except BlockingIOError:
                 os.close(file)
@@ -182,6 +187,8 @@ class JournalFiles:
             if owed:
                 self._torn, self._unreported, self._file_names_us = False, 0, True
                 self._reported.discard("write")
+        finally:
+            self.bytes_written += written
 
     def _whole_lines(self, preamble: int, written: bytes | bytearray) -> int:
         # A full disk takes the first part of a write: lines that went in whole are not lost.
@@ -221,6 +228,15 @@ class JournalFiles:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             os.close(self._file)
             self._file = -1
+
+
+def _locked_size(file: int) -> int:
+    """Lock a file, and return its size. Raises BlockingIOError when another writer holds it, or it is no more."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    status = os.fstat(file)
+    if not status.st_nlink:
+        raise BlockingIOError(errno.EAGAIN, "deleted, by another's retention, before it was locked")
+    return status.st_size
 
 
 def _sync_and_close(copies: list[int]) -> None:

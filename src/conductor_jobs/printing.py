@@ -1,10 +1,15 @@
 """Journal entries on standard output, for whoever reads there, if anybody does."""
 
+import contextlib
 import os
 import queue
+import select
+import sys
 import threading
-from collections.abc import Callable
-from typing import final
+from collections.abc import Callable, Generator
+from typing import TextIO, final
+
+import click
 
 from .journal import JournalEntry
 from .journal_format import encode_line
@@ -58,3 +63,37 @@ class JournalPrinter:
             except OSError as error:
                 self.problem = error
                 self.dropped += 1
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Return whether there is somebody at a terminal who has not asked for no colours."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def printed(line: str, *, coloured: bool) -> bytes:
+    """Return a line with its newline, with or without the colours that are in it."""
+    return f"{line if coloured else click.unstyle(line)}\n".encode(errors="replace")
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Generator[None, None, None]:
+    """Print within: a reader that goes away, as `head` does, has seen what it wanted; what is left is dropped."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Also at the exit, when what is left in the buffer is written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def reader_has_left() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more, or is none at all."""
+    if sys.stdout is None:
+        return True
+    try:
+        watch = select.poll()
+        watch.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLNVAL) for _, event in watch.poll(0))
+    except (OSError, ValueError):  # a stream without a descriptor
+        return False

@@ -22,6 +22,7 @@ from .failures import error_text
 from .journal import Journal
 from .journal_files import make_folder
 from .lease import LeaseStore
+from .service_manager import ServiceManager, keep_informed
 from .signals import run_until_signalled
 from .stderr import tell
 from .stores import open_store
@@ -43,12 +44,14 @@ class Runtime:
         journal: Journal | None,
         announce: Callable[[Conductor, LeaseStore], None],
         on_overrun: OnOverrun = "report",
+        manager: ServiceManager | None = None,
     ) -> None:
         self._app = app
         self._config = config
         self._journal = journal
         self._announce = announce
         self._on_overrun: OnOverrun = on_overrun
+        self._manager = manager or ServiceManager(None)
         # Around APP as a whole: a nursery that APP opens outlives its opening.
         self._everything = trio.CancelScope()
         self._app_opens = False
@@ -75,7 +78,10 @@ class Runtime:
                 conductor = await self._open(stack, autostart=not once)
                 if not self._stop_requested:
                     self._conductor = conductor
-                    await (self._run_once(conductor) if once else self._run_served(conductor, local_api))
+                    async with trio.open_nursery() as informing:
+                        informing.start_soon(keep_informed, self._manager, conductor, self._config.timing.ttl)
+                        await (self._run_once(conductor) if once else self._run_served(conductor, local_api))
+                        informing.cancel_scope.cancel()
 
     async def _listen(self, stack: AsyncExitStack) -> "LocalServer | None":
         url: str | None = self._config["local_api"]
@@ -119,6 +125,7 @@ class Runtime:
             timing=config.timing,
             journal=self._journal,
             log_dir=log_dir,
+            retention_days=config["retention_days"],
             resources=resources,
             autostart=autostart,
             renew_failure_threshold=config["renew_failure_threshold"],

@@ -12,13 +12,14 @@ import trio
 from trio_util import AsyncValue
 
 from .errors import LeaseLost
-from .execution import Surroundings, Tick
+from .execution import Tick
 from .ledger import Ledger
 from .registry import TimedJobs
 from .runner_records import Claim
 from .runners import Runner, TickTrigger
+from .surroundings import Surroundings
 from .term import TermScope
-from .tick_results import TickResult, refuse
+from .tick_results import TickResult
 from .timeouts import TimeoutWatch
 
 # Plain functions of so many runners may be at work in threads at once; any more wait for a thread.
@@ -65,9 +66,9 @@ class SingleRuns:
     def request(self, runner: Runner, trigger: TickTrigger, scope: TermScope | None) -> Tick | TickResult:
         """Admit a run that belongs to no due instant, or refuse it and journal why. Synchronous."""
         if self._stopping() or self._nursery is None:
-            return refuse(self._recorder, "skipped_stopping", trigger, 1, group=runner.name)
+            return self._surroundings.refuse("skipped_stopping", trigger, 1, group=runner.name)
         if runner.name in self._ticks:
-            return refuse(self._recorder, "skipped_busy", trigger, 1, group=runner.name)
+            return self._surroundings.refuse("skipped_busy", trigger, 1, group=runner.name)
         return self._start(runner, trigger, scope, None)
 
     def begin(self, runner: Runner, claim: Claim, scope: TermScope) -> None:

@@ -24,11 +24,13 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     running. `stopping`: a stop was requested. `batch_in_flight`: the batch id of the tick at work. `last_tick`: the
     latest that ended in this run. `missed_interval_count`: instants of the grid that went by unused. `entries_lost`:
     journal entries the disk did not take. `overruns`: leader's work that was found at work after its lease had run
-    out, and still is. `runs_in_flight`: the runners with a schedule that are at work. `paused`: the runners that are
-    paused, as this node heard last. `drift`: the ids of nodes that have other runners registered than this
-    node, while it leads. `settled`: the store's first answer has come in this run, or is overdue.
-    `lease_task_quiet_for`: seconds since the lease task last asked the store, 0 while it has no reason to; as long as a
-    ttl, it is stuck.
+    out, and still is; `overrun_count`: how often that was found. `runs_in_flight`: the runners with a schedule that are
+    at work. `paused`: the runners that are paused, as this node heard last. `drift`: the ids of nodes that have other
+    runners registered than this node, while it leads. `renewals` were confirmed, which took `renew_seconds` together;
+    `renew_failures` failed. `drain_seconds`: for how long a stop has waited for the work, or did; None before.
+    `journal_bytes` were written to the files of `log_dir`. What is counted is counted anew in every run.
+    `settled`: the store's first answer has come in this run, or is overdue. `lease_task_quiet_for`: seconds since the
+    lease task last asked the store, 0 while it has no reason to; as long as a ttl, it is stuck.
     """
 
     node: Node
@@ -50,6 +52,12 @@ class ConductorStatus(msgspec.Struct, frozen=True):
     runs_in_flight: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
+    overrun_count: int = 0
+    renewals: int = 0
+    renew_failures: int = 0
+    renew_seconds: float = 0.0
+    drain_seconds: float | None = None
+    journal_bytes: int = 0
     settled: bool = False
     lease_task_quiet_for: float = 0.0
 
@@ -86,6 +94,12 @@ def status_of(
         runs_in_flight=supervisor.runs.in_flight,
         paused=tuple(sorted(supervisor.ledger.paused)),
         drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
+        overrun_count=supervisor.watchdog.overrun_count,
+        renewals=election.renewals,
+        renew_failures=election.renew_failures,
+        renew_seconds=election.renew_seconds,
+        drain_seconds=supervisor.drain_seconds,
+        journal_bytes=0 if files is None else files.bytes_written,
     )
 
 

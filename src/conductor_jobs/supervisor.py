@@ -2,7 +2,7 @@
 
     outer nursery             its body waits, and turns a cancellation or an interrupt from outside into a stop
       child, shielded         nothing in here is cancelled from outside
-        lease nursery         lease task, heartbeats
+        lease nursery         lease task, heartbeats, retention
           work nursery        tick task, interval timer, schedule task and its runs; its body waits for the stop and
                               drains
         (here no work is left, and the renewer has been joined)
@@ -27,18 +27,21 @@ from trio_util import wait_any
 from .clocks import Clocks
 from .cursors import StoredCursors
 from .election import Candidate, Election
-from .execution import Surroundings, Tick
+from .execution import Tick
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK, Journal
 from .journal_files import JournalFiles
 from .leadership import Leadership
 from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
 from .ledger import Ledger
+from .observers import Observers
 from .recorder import Recorder
 from .registry import TimedJobs
+from .retention import Retention
 from .runners import Runner
 from .scheduler import Scheduler
 from .single_runs import SingleRuns
+from .surroundings import Surroundings
 from .term import EndReason, TermScope
 from .tick_results import TickResult
 from .ticks import TickGroup
@@ -71,8 +74,10 @@ class Plan(msgspec.Struct, frozen=True):
     journals: Sequence[Journal]
     files: JournalFiles | None
     sync_each_tick: bool
+    retention_days: int | None
     boot_clock: Callable[[], float]
     on_overrun: OnOverrun
+    observers: Observers
 
 
 @final
@@ -91,14 +96,18 @@ class Supervisor:
         self._ended = trio.Event()
         self.heartbeats: Heartbeats | None = None
         self._drain_scope = trio.CancelScope()
+        self._clock = trio.lowlevel.current_clock()
+        self._drain_began: float | None = None
+        self._drain_ended: float | None = None
         self._sync_scope = trio.CancelScope()
-        clocks = Clocks(trio.lowlevel.current_clock(), plan.boot_clock)
+        clocks = Clocks(self._clock, plan.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
         self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
         self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
         cursors = StoredCursors(plan.store, plan.lease_name, plan.timing.store_timeout)
-        surroundings = Surroundings(plan.node, plan.resources, recorder, trio.CapacityLimiter(1), cursors)
+        limiter = trio.CapacityLimiter(1)
+        surroundings = Surroundings(plan.node, plan.resources, recorder, limiter, cursors, plan.observers)
         self.ledger: Ledger = Ledger(plan.store, plan.lease_name, plan.timing, recorder)
         self.ticks: TickGroup = TickGroup(
             plan.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
@@ -112,6 +121,14 @@ class Supervisor:
     def stopping(self) -> bool:
         """Whether a stop was requested: nothing may begin any more."""
         return self._stop_wanted
+
+    @property
+    def drain_seconds(self) -> float | None:
+        """For how long the work has been waited for since the stop, or was; None before. From any thread."""
+        if self._drain_began is None:
+            return None
+        until = self._clock.current_time() if self._drain_ended is None else self._drain_ended
+        return until - self._drain_began
 
     def request_stop(self) -> None:
         """Begin to stop. Synchronous, idempotent, from any thread and from signal handlers."""
@@ -176,6 +193,9 @@ class Supervisor:
                 lease_nursery.start_soon(self.ledger.keep_paused_known)
                 if heartbeats is not None:
                     lease_nursery.start_soon(heartbeats.run, self._node_state)
+                if self.plan.files is not None and self.plan.retention_days is not None:
+                    retention = Retention(self.plan.files.folder, self.plan.retention_days, self._recorder)
+                    lease_nursery.start_soon(retention.run)
                 await self._work(started)
                 lease_nursery.cancel_scope.cancel()
         finally:
@@ -201,12 +221,14 @@ class Supervisor:
             self.request_stop()
             self.ticks.abandon()
             await self._cut_and_wait("cancelled")
+            self._drain_ended = self._clock.current_time()
 
     async def _drain(self) -> None:
         if self.phase is Phase.RUNNING:
             self.phase = Phase.DRAINING
         self._recorder.write(FRAMEWORK, "stopping", result=self.phase.value)
         self.election.withdraw()
+        self._drain_began = self._clock.current_time()
         if (scope := self.election.scope) is not None:
             scope.end_services()
         self._drain_scope.deadline = trio.current_time() + self.plan.drain_timeout

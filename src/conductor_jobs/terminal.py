@@ -6,21 +6,27 @@ import click
 
 from .failures import shown
 from .journal import LEASE, JournalEntry
+from .journal_format import LineFacts
 
 _RUNNER_WIDTH = 24
 _STAGE_WIDTH = 20
 _BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "missed"})
+_BAD_STAGES = frozenset({"term_overrun", "run_unknown"})
 # What every runner's start repeats, and a person knows.
 _SAME = frozenset({"controller_id", "host", "max_messages_per_tick", "max_tasks_per_tick", "settle_delay_ms"})
 _CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "cancelled"})
 
 
-def person_line(entry: JournalEntry) -> str:
-    """Return the entry as one line with colours; click takes them out where they are not wanted."""
+def person_line(entry: JournalEntry, node: str | None = None) -> str:
+    """Return the entry as one line with colours; click takes them out where they are not wanted.
+
+    `node` stands behind the time: who wrote it, where that is of interest.
+    """
     runner, stage, result = (one_line(text or "") for text in (entry.runner, entry.stage, entry.result))
     words = f"{runner:<{_RUNNER_WIDTH}} {stage:<{_STAGE_WIDTH}} {result:<12}".rstrip()
     moment = datetime.fromisoformat(entry.ts).astimezone()
-    line = f"{click.style(f'{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}', dim=True)} {_coloured(words, entry)}"
+    when = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}" + (f" {node}" if node else "")
+    line = f"{click.style(when, dim=True)} {_coloured(words, entry)}"
     if entry.duration_ms:
         line += f" {entry.duration_ms:g} ms"
     if entry.error is not None:
@@ -31,8 +37,14 @@ def person_line(entry: JournalEntry) -> str:
     return line + (click.style(details, dim=True) if details else "")
 
 
+def is_trouble(entry: JournalEntry | LineFacts) -> bool:
+    """Return whether a person should look at this entry: what failed, was lost, missed or cut short."""
+    trouble = _BAD_RESULTS | _CUT_SHORT
+    return entry.error is not None or entry.result in trouble or entry.stage in _BAD_STAGES
+
+
 def _coloured(words: str, entry: JournalEntry) -> str:
-    if entry.result in _BAD_RESULTS or entry.stage == "term_overrun":
+    if entry.result in _BAD_RESULTS or entry.stage in _BAD_STAGES:
         return click.style(words, fg="red", bold=True)
     if entry.result in _CUT_SHORT:
         return click.style(words, fg="yellow")
@@ -47,4 +59,6 @@ def _shown(value: object) -> str:
 
 def one_line(text: str) -> str:
     """Return the text with escapes for what is not printable: a runner's must not move the cursor or colour more."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -13,12 +13,13 @@ import trio
 from trio_util import AsyncValue
 
 from .errors import ConductorStopped
-from .execution import Surroundings, Tick
+from .execution import Tick
 from .journal import FRAMEWORK
 from .registry import TimedJobs
 from .runners import Runner, TickTrigger
+from .surroundings import Surroundings
 from .term import TermScope
-from .tick_results import TickResult, refuse
+from .tick_results import TickResult
 from .timeouts import TimeoutWatch
 
 
@@ -59,11 +60,11 @@ class TickGroup:
         """
         runners, paused = (self._jobs.runners, self._paused()) if only is None else ((only,), None)
         if self._stopping():
-            return refuse(self._recorder, "skipped_stopping", trigger, len(runners))
+            return self._surroundings.refuse("skipped_stopping", trigger, len(runners))
         if self.in_flight is not None:
-            return refuse(self._recorder, "skipped_busy", trigger, len(runners))
+            return self._surroundings.refuse("skipped_busy", trigger, len(runners))
         if not runners:
-            return refuse(self._recorder, "skipped_no_runners", trigger, 0)
+            return self._surroundings.refuse("skipped_no_runners", trigger, 0)
         left_out: tuple[Runner, ...] = ()
         if paused:
             left_out = tuple(runner for runner in runners if runner.name in paused)

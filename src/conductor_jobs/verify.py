@@ -7,13 +7,11 @@ from typing import final
 import msgspec
 
 from .audit import AuditReport, JournalAudit
+from .journal_folders import BadJournal as BadJournal
+from .journal_folders import journal_files, unreadable
 from .journal_format import LineFacts, decode_facts
 from .journal_merge import merged
 from .journal_reader import SkippedLine, first_content, read_lines
-
-
-class BadJournal(ValueError):
-    """What was given cannot be judged: there is no journal, or one is given twice."""
 
 
 @final
@@ -34,7 +32,7 @@ def verify(paths: Sequence[Path], max_clock_skew_ms: int = 0) -> AuditReport:
     `max_clock_skew_ms`: by how many milliseconds the clocks of two writers may differ. Raises BadJournal, naming
     the path, when there is no journal at one, when two files are copies, or when no line says who wrote it.
     """
-    files = _named(_found(paths))
+    files = _named(journal_files(paths))
     _refuse_copies(files)
     audit = JournalAudit(max_clock_skew_ms)
     history = merged(files, lambda file: _read(file, audit), lambda file: file.begins, lambda read: read[2].ts)
@@ -42,35 +40,11 @@ def verify(paths: Sequence[Path], max_clock_skew_ms: int = 0) -> AuditReport:
         for file, number, line in history:
             audit.take(file.name, line, f"{file.name}:{number}")
     except OSError as error:
-        raise _unreadable(Path(error.filename), error) from error
+        raise unreadable(Path(error.filename), error) from error
     report = audit.close()
     if not report.writer_count:
         raise BadJournal(_nothing_to_judge(report, paths))
     return report
-
-
-def _found(paths: Iterable[Path]) -> list[Path]:
-    found: dict[tuple[int, int], Path] = {}
-    for path in paths:
-        try:
-            for file in _files_at(path):
-                status = file.stat()
-                found.setdefault((status.st_dev, status.st_ino), file)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-    return list(found.values())
-
-
-def _files_at(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise BadJournal(f"no journal at {str(path)!r}: there is no such folder or file")
-    # By listing it, for `glob` tells nobody that it may not look.
-    files = sorted(file for file in path.iterdir() if file.suffix == ".jsonl" and file.is_file())
-    if not files:
-        raise BadJournal(f"no journal at {str(path)!r}: the folder has no *.jsonl")
-    return files
 
 
 def _named(paths: Sequence[Path]) -> list[_JournalFile]:
@@ -85,7 +59,7 @@ def _first_entry(path: Path) -> LineFacts | None:
     try:
         return first_content(path, decode_facts)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _refuse_copies(files: Iterable[_JournalFile]) -> None:
@@ -113,7 +87,3 @@ def _nothing_to_judge(report: AuditReport, paths: Sequence[Path]) -> str:
     if not report.line_count:
         return f"no journal at {where}: no line is an entry ({report.unreadable_line_count} lines are unreadable)"
     return f"nothing to judge at {where}: no line says who wrote the {report.line_count} entries"
-
-
-def _unreadable(path: Path, error: OSError) -> BadJournal:
-    return BadJournal(f"no journal at {str(path)!r}: {error.strerror}")

@@ -75,6 +75,8 @@ class Watchdog:
         self._stopped = False
         self._scope: TermScope | None = None
         self._reported: dict[Work, Overrun] = {}
+        #: How many pieces of work were reported in this run.
+        self.overrun_count: int = 0
 
     def watch(self, scope: TermScope) -> None:
         """Watch this term from now on. No work of the one before it is left."""
@@ -163,6 +165,7 @@ class Watchdog:
         # The journal last: its lock may be held by the loop, which a disk that hangs has blocked.
         told = [_overrun(each, scope, loop_blocked=loop_blocked) for each in found]
         self._reported |= {each.work: overrun for each, overrun in zip(found, told, strict=True)}
+        self.overrun_count += len(told)
         for overrun in told:
             tell(_sentence(overrun, scope))
         if self._on_overrun == "exit":

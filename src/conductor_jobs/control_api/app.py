@@ -17,18 +17,20 @@ from ..http_serving.bearer import bears
 from ..http_serving.connections import Connection
 from ..lease import LeaseStore
 from ..stores import http_wire as wire
+from ..stores.http_wire_runners import LARGEST_OF_RUNNERS, ClaimRequest, CursorQuery, CursorRequest, PauseRequest
 from .asking import Refused
 from .calls import Calls
-from .exchange import answer_to, refusal
+from .exchange import LARGEST_BODY, answer_to, refusal
+from .runner_calls import RunnerCalls
 
 
 @final
 class ControlAPI:
-    """One store behind six routes. Whatever comes in is answered in the one envelope."""
+    """One store behind twelve routes. Whatever comes in is answered in the one envelope."""
 
     def __init__(self, store: LeaseStore, token: str | None, nursery: trio.Nursery) -> None:
         """`nursery` owns the tasks that watch the store. Without a token everybody on this machine may ask."""
-        calls = Calls(store, nursery)
+        calls, of_runners = Calls(store, nursery), RunnerCalls(store)
         self._token = None if token is None else token.encode()
         self._routes = Starlette(
             routes=[
@@ -38,6 +40,12 @@ class ControlAPI:
                 _route("GET", "/v1/leader/wait", wire.WaitQuery, calls.wait),
                 _route("POST", "/v1/controllers/heartbeat", wire.Heartbeat, calls.heartbeat),
                 _route("GET", "/v1/controllers", wire.LeaseQuery, calls.controllers),
+                _route("POST", "/v1/runners/claim", ClaimRequest, of_runners.claim, LARGEST_OF_RUNNERS),
+                _route("GET", "/v1/runners/claims", wire.LeaseQuery, of_runners.claims),
+                _route("POST", "/v1/runners/pause", PauseRequest, of_runners.pause),
+                _route("GET", "/v1/runners/paused", wire.LeaseQuery, of_runners.paused),
+                _route("POST", "/v1/runners/cursor/save", CursorRequest, of_runners.save_cursor, LARGEST_OF_RUNNERS),
+                _route("GET", "/v1/runners/cursor", CursorQuery, of_runners.cursor),
             ],
             exception_handlers={HTTPException: _not_routed},
         )
@@ -71,10 +79,14 @@ class ControlAPI:
 
 
 def _route(
-    method: str, path: str, what: type[msgspec.Struct], call: Callable[[Any], Awaitable[msgspec.Struct]]
+    method: str,
+    path: str,
+    what: type[msgspec.Struct],
+    call: Callable[[Any], Awaitable[msgspec.Struct]],
+    largest: int = LARGEST_BODY,
 ) -> Route:
     async def endpoint(request: Request) -> Response:
-        return await answer_to(request, what, call)
+        return await answer_to(request, what, call, largest)
 
     return Route(path, endpoint, methods=[method])
 

@@ -4,8 +4,10 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, final
 
+from ..errors import StaleTerm
 from ..lease import TERM_LIMIT, Holder, LeaseGrant, LeaseStore
 from ..store_calls import call_store, checked_grant, problem_text
+from ..stores.http_wire import STALE_TERM
 
 T = TypeVar("T")
 
@@ -28,12 +30,14 @@ class Refused(Exception):
 
 
 async def ask_store(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what the store answers. Raises Refused when it fails, or takes too long.
+    """Return what the store answers. Raises Refused when it refuses a stale term, fails, or takes too long.
 
     Cancelling leaves the outcome of the call unknown.
     """
     try:
         return await call_store(call, STORE_TIMEOUT)
+    except StaleTerm as error:
+        raise Refused(409, STALE_TERM, str(error)) from error
     except Exception as error:
         raise Refused(503, "store_failed", f"the lease store failed: {problem_text(error)}") from error
 

@@ -1,4 +1,4 @@
-"""What each route does with the store, free of HTTP."""
+"""What each route of leases and nodes does with the store, free of HTTP."""
 
 from typing import Final, final
 
@@ -16,7 +16,7 @@ MOST_WAITING: Final = 128
 
 @final
 class Calls:
-    """The six calls over one store. Each raises Refused when the store fails; cancelling gives the call up."""
+    """Six calls over one store. Each raises Refused when the store fails; cancelling gives the call up."""
 
     def __init__(self, store: LeaseStore, nursery: trio.Nursery) -> None:
         """`nursery` owns the tasks that watch the store for those who wait."""
@@ -71,7 +71,8 @@ class Calls:
     async def heartbeat(self, asked: wire.Heartbeat) -> wire.Nothing:
         """Remember a node."""
         registry = self._registry()
-        await ask_store(lambda: registry.heartbeat(asked.lease_name, asked.node, asked.incarnation, asked.state))
+        life = (asked.incarnation, asked.state, asked.fingerprint)
+        await ask_store(lambda: registry.heartbeat(asked.lease_name, asked.node, *life))
         return wire.Nothing()
 
     async def controllers(self, asked: wire.LeaseQuery) -> wire.Controllers:

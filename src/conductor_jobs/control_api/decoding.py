@@ -1,12 +1,13 @@
 """Requests from bodies and URLs, or what is wrong with them: the field, its value and the rule."""
 
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from collections.abc import Callable, Iterator
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from ..stores.http_wire import shown_briefly
+from ..stores.http_rules import shown_briefly
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -39,14 +40,43 @@ def converted_query(parameters: list[tuple[str, str]], what: type[T]) -> T:
 
 def _complaint(error: msgspec.ValidationError, what: type[msgspec.Struct], decode: Callable[[], Any]) -> str:
     # msgspec names the field and most rules, and not the value.
-    rule, _, path = str(error).partition(" - at `$.")
-    field = re.match(r"\w+", path)
-    if field is None:
-        return rule if rule.endswith(".") else f"the request does not fit: {rule}."
-    if rule.startswith("Invalid enum value"):
-        kinds = {each.encode_name: each.type for each in msgspec.structs.fields(what)}
-        rule = f"must be one of {', '.join(map(repr, get_args(kinds[field[0]])))}"
+    rule, found, path = str(error).removesuffix("`").rpartition(" - at `$.")
+    if not found:
+        return _whole(str(error), "the request does not fit")
+    if rule.endswith(".") or rule.startswith("Object "):
+        return _whole(rule, path)
     try:
-        return f"{field[0]}: {rule}, not {shown_briefly(decode()[field[0]])}."
+        if rule.startswith("Invalid enum value"):
+            rule = f"must be one of {', '.join(map(repr, _choices(_type_at(what, path))))}"
+        return f"{path}: {rule}, not {shown_briefly(_value_at(decode(), path))}."
     except Exception:  # noqa: BLE001 - as of a value nested too deeply: then the rule alone is said
-        return f"{field[0]}: {rule}."
+        return f"{path}: {rule}."
+
+
+def _whole(rule: str, where: str) -> str:
+    # A rule of ours names the field and the value itself, but not in which part of a request.
+    return rule if rule.endswith(".") and "[" not in where else f"{where}: {rule.rstrip('.')}."
+
+
+def _value_at(body: Any, path: str) -> Any:
+    """Return what is at a path like `claims[0].result`."""
+    for step in re.findall(r"\w+", path):
+        body = body[int(step) if isinstance(body, list) else step]
+    return body
+
+
+def _type_at(what: Any, path: str) -> Any:
+    for step in re.findall(r"\w+", path):
+        if get_origin(what) is list:
+            (what,) = get_args(what)
+        else:
+            what = {each.encode_name: each.type for each in msgspec.structs.fields(what)}[step]
+    return what
+
+
+def _choices(kind: Any) -> Iterator[object]:
+    for each in get_args(kind):
+        if get_origin(each) is Literal:
+            yield from get_args(each)
+        else:
+            yield None if each is NoneType else each

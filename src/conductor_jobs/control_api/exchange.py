@@ -22,14 +22,14 @@ BODY_TIMEOUT: Final = 10.0
 
 
 async def answer_to(
-    request: Request, what: type[Asked], call: Callable[[Asked], Awaitable[msgspec.Struct]]
+    request: Request, what: type[Asked], call: Callable[[Asked], Awaitable[msgspec.Struct]], largest: int = LARGEST_BODY
 ) -> Response:
     """Decode a request, make the call, and return its answer, or what is wrong in the same envelope.
 
-    A client that goes away cancels the call.
+    `largest`: the bytes that a body may have. A client that goes away cancels the call.
     """
     try:
-        asked = _query(request, what) if request.method in ("GET", "HEAD") else await _body(request, what)
+        asked = _query(request, what) if request.method in ("GET", "HEAD") else await _body(request, what, largest)
         data = await while_there(request.receive, lambda: call(asked))
     except Refused as error:
         return refusal(error)
@@ -61,25 +61,25 @@ def _query(request: Request, what: type[Asked]) -> Asked:
     return converted_query(request.query_params.multi_items(), what)
 
 
-async def _body(request: Request, what: type[Asked]) -> Asked:
+async def _body(request: Request, what: type[Asked], largest: int) -> Asked:
     # A page in a browser may send other types to any host, without being asked (CSRF).
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "unsupported_media_type", "the content-type must be application/json.")
     if request.query_params:
         raise BadRequest("what is asked belongs into the body, not into the URL.")
     with trio.move_on_after(BODY_TIMEOUT):
-        return decoded_body(await _whole_body(request), what)
+        return decoded_body(await _whole_body(request, largest), what)
     raise Refused(408, "too_slow", f"the body must arrive within {BODY_TIMEOUT:g} s.")
 
 
-async def _whole_body(request: Request) -> bytes:
+async def _whole_body(request: Request, largest: int) -> bytes:
     body = bytearray()
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")
-        if len(body) > LARGEST_BODY:
-            raise Refused(413, "too_large", f"the body must be at most {LARGEST_BODY} bytes.")
+        if len(body) > largest:
+            raise Refused(413, "too_large", f"the body must be at most {largest} bytes.")
         if not message.get("more_body", False):
             return bytes(body)

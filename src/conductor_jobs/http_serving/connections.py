@@ -28,6 +28,8 @@ class Connection(trio.abc.HalfCloseableStream):
         self._stream = stream
         self._closed: Callable[[], None] | None = closed
         self._receiving = trio.CancelScope()
+        self._sending = trio.CancelScope()
+        self._sent_by = math.inf
         #: Awaited when nothing more will be received, and by a server that stops.
         self.wind_up: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self._deadline = trio.current_time() + IDLE_TIMEOUT
@@ -35,6 +37,11 @@ class Connection(trio.abc.HalfCloseableStream):
     def approve(self) -> None:
         """Lift the limit on the time until its first request: it has brought one that is answered."""
         self._deadline = self._receiving.deadline = math.inf
+
+    def end_sending_by(self, deadline: float) -> None:
+        """Have the other side take everything by then: hypercorn's sending obeys no other cancellation."""
+        self._sent_by = deadline
+        self._sending.deadline = min(self._sending.deadline, deadline)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive. Raises BrokenResourceError when no request came in time."""
@@ -52,7 +59,8 @@ class Connection(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send. Raises BrokenResourceError, and is closed, when the other side does not take it in time."""
         try:
-            with trio.move_on_after(SEND_TIMEOUT):
+            deadline = min(trio.current_time() + SEND_TIMEOUT, self._sent_by)
+            with trio.CancelScope(deadline=deadline) as self._sending:
                 return await self._stream.send_all(data)
         except trio.BusyResourceError:
             raise trio.ClosedResourceError("another task is just saying that nothing more will be sent") from None

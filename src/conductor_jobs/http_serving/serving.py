@@ -95,10 +95,15 @@ class HTTPServer:
             await self._converse(app, connection)
 
         async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(accept, connections)
-                await self._stop.wait()
-                accepting.cancel_scope.cancel()
+            try:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(accept, connections)
+                    await self._stop.wait()
+                    accepting.cancel_scope.cancel()
+            finally:
+                patience = self._grace if self._stop.is_set() else 0.0
+                for connection in self._connections:
+                    connection.end_sending_by(trio.current_time() + patience)
             stop_app()
             for connection in list(self._connections):
                 await connection.wind_up()

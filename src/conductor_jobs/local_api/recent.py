@@ -17,7 +17,7 @@ MOST_TICKS: Final = 4000
 MOST_RUNNERS: Final = 10_000
 MOST_ERRORS: Final = 200
 #: Of one kind, between two looks; after more, whoever listens is told to look at everything.
-MOST_CHANGES: Final = 250
+MOST_CHANGES: Final = 100
 
 
 class Changes(NamedTuple):

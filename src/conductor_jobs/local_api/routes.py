@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, final
+from typing import Final, final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +11,7 @@ from ..http_serving.presence import while_there
 from .answers import Health
 from .cluster import Cluster
 from .commands import DEFAULT_WAIT, LONGEST_WAIT, Commands
-from .exposition import metrics_answer
+from .exposition import Exposition
 from .openapi import description
 from .page_files import PageFiles
 from .recent import MOST_TICKS
@@ -39,7 +39,7 @@ class Routes:
         registered: Registered,
         commands: Commands,
         page: PageFiles,
-        metrics: Any,
+        metrics: Exposition,
     ) -> None:
         self._views = views
         self._registered = registered
@@ -88,7 +88,7 @@ class Routes:
         return json_answer(Health())
 
     async def _metrics_text(self, _: Request) -> Response:
-        return metrics_answer(self._metrics)
+        return await self._metrics.answer()
 
     async def _openapi(self, _: Request) -> Response:
         return json_answer(description())

@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 import httpx2
 import msgspec
 
+from ..errors import StaleTerm
 from ..failures import error_text
 from . import http_wire as wire
 
@@ -26,7 +27,7 @@ class ControlAPIError(Exception):
 
 
 def unwrapped(base_url: str, response: httpx2.Response, content: bytes, what: type[T]) -> T:
-    """Return what an answer's envelope holds. Raises ControlAPIError, saying what has answered instead."""
+    """Return what an answer's envelope holds. Raises StaleTerm, and ControlAPIError, saying what has answered."""
     try:
         answer = msgspec.json.decode(content, type=wire.Answer)
         if answer.ok and response.status_code == _OK:
@@ -35,6 +36,8 @@ def unwrapped(base_url: str, response: httpx2.Response, content: bytes, what: ty
         raise _not_one(base_url, response, error) from None
     if answer.ok or answer.error is None:
         raise _not_one(base_url, response, None)
+    if answer.error == wire.STALE_TERM:
+        raise StaleTerm(_clean(answer.message or ""))
     raise _refusal(base_url, response.status_code, answer.error, answer.message or "")
 
 

@@ -1,4 +1,4 @@
-"""What client and server of the control API say to each other: JSON, its fields in camelCase.
+"""What client and server of the control API say to each other of leases and nodes: JSON, its fields in camelCase.
 
 A request with a field that is unknown, missing, of another type or against its rule can neither be made nor decoded;
 what is said names field, value and rule. Whoever reads an answer passes over fields that it does not know, so that a
@@ -10,16 +10,16 @@ from typing import Final, Literal, final
 
 import msgspec
 
-from ..failures import shown
 from ..lease import TERM_LIMIT, Holder, LeaseGrant, Node, NodeSeen, NodeState, Operation, Role, is_name
+from .http_rules import LONGEST_NAME, check, check_names, check_term, check_words
 
 Event = Literal["released", "begun"]
 
-LONGEST_NAME: Final = 1000
 LONGEST_TTL: Final = 7 * 86_400.0
+#: The error code of a write under a term that is not the present one.
+STALE_TERM: Final = "stale_term"
 #: How long one question of `GET /v1/leader/wait` may stay open, in seconds.
 LONGEST_WAIT: Final = 30.0
-_LONGEST_SHOWN: Final = 80
 
 
 @final
@@ -33,11 +33,11 @@ class AcquireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
     term: int | None = None
 
     def __post_init__(self) -> None:
-        _check_names(self, "lease_name", "controller_id", "incarnation")
+        check_names(self, "lease_name", "controller_id", "incarnation")
         ttl_holds = math.isfinite(self.ttl) and 0 < self.ttl <= LONGEST_TTL
-        _check(ttl_holds, "ttl", self.ttl, f"a positive number of seconds, at most {LONGEST_TTL:g}")
+        check(ttl_holds, "ttl", self.ttl, f"a positive number of seconds, at most {LONGEST_TTL:g}")
         term_holds = self.term is None or 0 <= self.term < TERM_LIMIT
-        _check(term_holds, "term", self.term, "null or an integer from 0 to 2**63 - 1")
+        check(term_holds, "term", self.term, "null or an integer from 0 to 2**63 - 1")
 
     @property
     def holder(self) -> Holder:
@@ -54,7 +54,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
     incarnation: str
 
     def __post_init__(self) -> None:
-        _check_names(self, "lease_name", "controller_id", "incarnation")
+        check_names(self, "lease_name", "controller_id", "incarnation")
 
     @property
     def holder(self) -> Holder:
@@ -69,7 +69,7 @@ class LeaseQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     lease_name: str
 
     def __post_init__(self) -> None:
-        _check_names(self, "lease_name")
+        check_names(self, "lease_name")
 
 
 @final
@@ -85,10 +85,10 @@ class WaitQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     timeout: float = LONGEST_WAIT
 
     def __post_init__(self) -> None:
-        _check_names(self, "lease_name")
-        _check(0 <= self.term < TERM_LIMIT, "term", self.term, "an integer from 0 to 2**63 - 1")
+        check_names(self, "lease_name")
+        check_term(self.term)
         holds = math.isfinite(self.timeout) and 0 <= self.timeout <= LONGEST_WAIT
-        _check(holds, "timeout", self.timeout, f"a number of seconds from 0 to {LONGEST_WAIT:g}")
+        check(holds, "timeout", self.timeout, f"a number of seconds from 0 to {LONGEST_WAIT:g}")
 
 
 @final
@@ -103,11 +103,14 @@ class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     priority: int
     version: str
     state: NodeState
+    fingerprint: str
 
     def __post_init__(self) -> None:
-        _check_names(self, "lease_name", "incarnation")
-        _check_words(self, "controller_id", "host", "version")
-        _check(-(2**63) <= self.priority < 2**63, "priority", self.priority, "an integer of 64 bits at most")
+        check_names(self, "lease_name", "incarnation")
+        check_words(self, "controller_id", "host", "version")
+        check(-(2**63) <= self.priority < 2**63, "priority", self.priority, "an integer of 64 bits at most")
+        holds = is_name(f"x{self.fingerprint}") and len(self.fingerprint) <= LONGEST_NAME
+        check(holds, "fingerprint", self.fingerprint, f"a text of at most {LONGEST_NAME} characters without NUL")
 
     @property
     def node(self) -> Node:
@@ -172,6 +175,7 @@ class Controller(msgspec.Struct, frozen=True, rename="camel"):
     state: NodeState
     first_seen_at: float
     last_seen_at: float
+    fingerprint: str
 
     @classmethod
     def of(cls, seen: NodeSeen) -> "Controller":
@@ -179,13 +183,14 @@ class Controller(msgspec.Struct, frozen=True, rename="camel"):
         node = seen.node
         return cls(
             *(node.node_id, seen.incarnation, node.host, node.role, node.priority, node.version),
-            *(seen.state, seen.first_seen_at, seen.last_seen_at),
+            *(seen.state, seen.first_seen_at, seen.last_seen_at, seen.fingerprint),
         )
 
     def as_node_seen(self) -> NodeSeen:
         """Return it as stores say it."""
         node = Node(self.controller_id, self.host, self.role, self.priority, self.version)
-        return NodeSeen(node, self.incarnation, self.state, self.first_seen_at, self.last_seen_at)
+        seen = (self.first_seen_at, self.last_seen_at)
+        return NodeSeen(node, self.incarnation, self.state, *seen, self.fingerprint)
 
 
 @final
@@ -197,7 +202,7 @@ class Controllers(msgspec.Struct, frozen=True, rename="camel"):
 
 @final
 class Nothing(msgspec.Struct, frozen=True):
-    """The answer to a heartbeat."""
+    """The answer to what only has to be done."""
 
 
 @final
@@ -208,34 +213,3 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     data: msgspec.Raw = msgspec.Raw()
     error: str | None = None
     message: str | None = None
-
-
-def _check(holds: bool, field: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{_camel(field)} must be {rule}, not {shown_briefly(value)}.")
-
-
-def _check_names(request: object, *fields: str) -> None:
-    for field in fields:
-        value: str = getattr(request, field)
-        # Any text tells a lease or a life from another, also one of blanks.
-        holds = is_name(f"x{value}") and 1 <= len(value) <= LONGEST_NAME
-        _check(holds, field, value, f"a text of 1 to {LONGEST_NAME} characters without NUL")
-
-
-def _check_words(request: object, *fields: str) -> None:
-    _check_names(request, *fields)
-    for field in fields:
-        value: str = getattr(request, field)
-        _check(is_name(value), field, value, "a text that is not blank")
-
-
-def _camel(field: str) -> str:
-    first, *others = field.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
-def shown_briefly(value: object) -> str:
-    """Return a value as an error's sentence shows it, and not all of it if it is long."""
-    text = shown(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -20,7 +20,7 @@ now + ttl: one that lies further ahead than that, since the server's clock has g
 of the server set, before a restart or a failover, since its last renewals may be lost and its clock was another.
 
 Numbers in Lua are doubles, exact up to 2**53: microseconds of this epoch are below that. Terms are not, and stay texts;
-due instants are of any year, and are compared in two parts.
+due instants are of any year, and are compared by seconds and by the rest.
 """
 
 import hashlib
@@ -187,9 +187,9 @@ local function parts(microseconds)
 end
 
 local function difference(due, other)
-    local millions, rest = parts(due)
-    local other_millions, other_rest = parts(other)
-    return millions == other_millions and rest - other_rest or millions - other_millions
+    local seconds, rest = parts(due)
+    local other_seconds, other_rest = parts(other)
+    return seconds == other_seconds and rest - other_rest or seconds - other_seconds
 end
 
 local function taken_apart(claim)

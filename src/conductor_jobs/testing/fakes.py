@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from inspect import signature
 from typing import Any, Never, final
 
@@ -122,6 +122,7 @@ def tick_context(
     journal: Journal | None = None,
     lease_remaining: float | Callable[[], float] | None = None,
     cursor: str | None = None,
+    due_at: datetime | None = None,
     wall_clock: Callable[[], float] = time.time,
     **unknown: Never,
 ) -> TickContext:
@@ -136,10 +137,11 @@ def tick_context(
     time outside of one; 0 is a term that is over, where `ctx.check_lease()` raises LeaseLost. Or a function that
     returns how many seconds remain, to end the term in the middle of a runner. None: what remains after a renewal,
     and always that much, as if each renewal came in time. `cursor`: what the runner has saved so far; what it saves
-    now is kept in this context, so that `load_cursor_sync()` tells a test of it, on the loop too.
+    now is kept in this context, so that `load_cursor_sync()` tells a test of it, on the loop too. `due_at`: an aware
+    datetime, as a runner with a schedule has it.
 
     Raises TypeError for an unknown argument, naming the known ones, and ValueError for a setting that TimedJobs, or
-    a number of seconds, would not allow; either for a cursor that could not have been saved.
+    a number of seconds, would not allow, or a naive `due_at`; either for a cursor that could not have been saved.
     """
     if unknown:
         *known, _ = signature(tick_context).parameters
@@ -164,6 +166,7 @@ def tick_context(
         _term=_term(term, Holder(controller_id, "incarnation"), _remaining(lease_remaining)),
         _recorder=recorder,
         _cursors=MemoryCursor(None if cursor is None else checked_cursor(cursor, "tick_context: cursor")),
+        due_at=None if due_at is None else _aware("tick_context due_at", due_at).astimezone(UTC),
     )
 
 
@@ -208,9 +211,13 @@ def _remaining(lease_remaining: float | Callable[[], float] | None) -> Callable[
 def _unix_seconds(start: float | datetime) -> float:
     if not isinstance(start, datetime):
         return _finite("MockWallClock start", start)
-    if start.utcoffset() is None:
-        raise ValueError(f"MockWallClock start must be an aware datetime, with a tzinfo, not {start!r}.")
-    return start.timestamp()
+    return _aware("MockWallClock start", start).timestamp()
+
+
+def _aware(name: str, moment: datetime) -> datetime:
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name} must be an aware datetime, with a tzinfo, not {moment!r}.")
+    return moment
 
 
 def _finite(name: str, seconds: float) -> float:

@@ -1,0 +1,66 @@
+"""Where journals are: the files of a folder, by names that begin with their day."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?=[.])")
+# The date, and for all but the first writer of a folder its node id, with what has no place in names replaced, and its
+# incarnation.
+_OURS: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[.][A-Za-z0-9._-]{1,64}-[0-9a-f]{16})?[.]jsonl")
+
+
+class BadJournal(ValueError):
+    """What was given cannot be read or judged: there is no journal, or one is given twice."""
+
+
+def date_of(file: Path) -> str:
+    """Return the day that a file is named for, `YYYY-MM-DD`, or an empty text for a name of another kind."""
+    match = _DATE.match(file.name)
+    return "" if match is None else match[0]
+
+
+def is_journal_name(name: str) -> bool:
+    """Return whether a conductor names its journal's files like this."""
+    return _OURS.fullmatch(name) is not None
+
+
+def files_at(path: Path) -> list[Path]:
+    """Return the `*.jsonl` of a folder by name, or the file that `path` is; none when nothing is there.
+
+    Raises OSError when it may not be looked at.
+    """
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    # By listing it, for `glob` tells nobody that it may not look.
+    return sorted(file for file in path.iterdir() if file.suffix == ".jsonl" and file.is_file())
+
+
+def journal_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the journal files at `paths`; one that is met twice is told once.
+
+    Raises BadJournal, naming the path, when there is no journal at one.
+    """
+    found: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        try:
+            for file in _some_files_at(path):
+                status = file.stat()
+                found.setdefault((status.st_dev, status.st_ino), file)
+        except OSError as error:
+            raise unreadable(path, error) from error
+    return list(found.values())
+
+
+def unreadable(path: Path, error: OSError) -> BadJournal:
+    """Return the error of a journal that cannot be read."""
+    return BadJournal(f"no journal at {str(path)!r}: {error.strerror}")
+
+
+def _some_files_at(path: Path) -> Sequence[Path]:
+    if files := files_at(path):
+        return files
+    if path.is_dir():
+        raise BadJournal(f"no journal at {str(path)!r}: the folder has no *.jsonl")
+    raise BadJournal(f"no journal at {str(path)!r}: there is no such folder or file")
