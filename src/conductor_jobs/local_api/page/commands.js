@@ -26,20 +26,19 @@ export class Commands {
 
   /** Run, pause or resume a runner. */
   async ofRunner(name, action) {
+    if (action === "run" && !this.#leads(`Run of ${name}`)) return;
     const path = `v1/runners/${encodeURIComponent(name)}/${action}${action === "run" ? `?wait=${WAIT}` : ""}`;
     await this.#command(`${name} ${action}`, action === "run" ? `Run of ${name}` : `${name}`, path,
       (answer) => (action === "run" ? becameOf(answer) : BECAME[action]));
   }
 
   async runTick() {
+    if (!this.#leads("Tick")) return;
     await this.#command("tick", "Tick", `v1/ticks?wait=${WAIT}`, becameOf);
   }
 
   async resign() {
-    if (this.model.status?.leadership !== "leader") {
-      this.#tell("Resign: refused: this node does not lead: open the page of the leader.");
-      return;
-    }
+    if (!this.#leads("Resign")) return;
     const dialog = by("resign-dialog");
     say(by("resign-why"), `${this.model.status.node.node_id} brings what is at work to its end and gives the lease back. ` +
       "Another node leads then; with no other node alive, this one will again.");
@@ -76,6 +75,14 @@ export class Commands {
       by("token-dialog").close();
       this.tokenChanged();
     });
+  }
+
+  #leads(what) {
+    const { status } = this.model;
+    if (status?.leadership === "leader") return true;
+    const leader = this.model.lease()?.holder;
+    this.#tell(`${what}: refused: this node does not lead${leader ? `: ask ${leader}, by its own page` : ""}.`);
+    return false;
   }
 
   #whyToken() {

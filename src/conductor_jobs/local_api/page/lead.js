@@ -11,7 +11,7 @@ export function showLead(model) {
   say(by("lease-name"), status.lease_name);
   say(by("whose"), `page of ${status.node.node_id} on ${status.node.host}, version ${status.node.version}`);
   showLeader(model);
-  say(by("node-state"), stateOf(model));
+  say(by("node-state"), model.live ? stateOf(model) : `${stateOf(model)}, when last heard`);
   say(by("node-more"), moreOf(model));
   set(by("node-state").parentElement, "data-state", status.degraded || !status.started ? "bad" : "good");
   const notes = notesOf(model);
@@ -54,7 +54,7 @@ function remainingText(model, lease, remaining) {
   if (lease === null) return "the store has not answered yet";
   const term = `term ${lease.term}`;
   if (remaining === 0) return lease.term ? `the lease has run out, the latest was ${term}` : "no term has begun yet";
-  return `for ${span(Math.ceil(remaining))} more unless renewed, ${term}, lease of ${duration(model.status.ttl)}`;
+  return `for ${span(remaining)} more unless renewed, ${term}, lease of ${duration(model.status.ttl)}`;
 }
 
 let drained = "";

@@ -15,7 +15,10 @@ export function showNodes(model) {
   say(by("no-nodes"), answer.problem ?? "The store keeps no heartbeats.");
   const alive = nodes.filter((node) => node.alive).length;
   say(by("node-count"), nodes.length ? `${alive} of ${answer.node_count} alive` : "");
-  const rows = nodes.map((node) => ({ node, cells: cellsOf(model, node) }));
+  // The leader first, then by name: in the order of their heartbeats they would change places all the time.
+  const rank = (node) => (!node.alive ? 2 : node.state === "leader" ? 0 : 1);
+  const sorted = nodes.toSorted((one, other) => rank(one) - rank(other) || (one.node_id < other.node_id ? -1 : 1));
+  const rows = sorted.map((node) => ({ node, cells: cellsOf(model, node) }));
   put(by("nodes").tBodies[0], JSON.stringify(rows.map((row) => row.cells)), () => rows.map(rowOf));
 }
 
@@ -54,9 +57,11 @@ export function toggleErrors() {
   allErrors = !allErrors;
 }
 
-export function showErrors({ errors, now }) {
+export function showErrors({ errors, now, status }) {
   const groups = grouped(errors);
   by("no-errors").hidden = groups.length !== 0;
+  const elsewhere = status?.leadership === "standby" ? " What fails on the leader is told by its own page." : "";
+  say(by("no-errors"), `None on this node since its local API began.${elsewhere}`);
   say(by("error-count"), errors.length ? String(errors.length) : "");
   const more = by("more-errors");
   more.hidden = groups.length <= FEW_ERRORS;

@@ -161,7 +161,7 @@ function titleOf() {
 function showCommands() {
   const { status } = model;
   if (!status) return;
-  by("tick-now").hidden = ![...model.runners.values()].some((runner) => runner.schedule === null);
+  by("tick-now").hidden = status.leadership !== "leader" || ![...model.runners.values()].some((runner) => runner.schedule === null);
   by("resign").hidden = status.leadership !== "leader";
   for (const id of ["tick-now", "resign"]) set(by(id), "aria-busy", commands.busy.has(id.replace("-now", "")) ? "true" : null);
   say(by("token"), token() === null ? "Token…" : "Token kept…");

@@ -124,7 +124,7 @@ class Row {
       h("th", { role: "rowheader", scope: "row" }, h("span", { class: "name" }, runner.name), this.flag, this.what),
       h("td", { role: "cell", "data-label": "Last run" }, this.result, this.error),
       this.spark, this.due,
-      h("td", { role: "cell", class: "commands" }, this.run, this.pause));
+      h("td", { role: "cell" }, h("div", { class: "commands" }, this.run, this.pause)));
     this.element.runner = runner.name;
   }
 
@@ -144,14 +144,15 @@ class Row {
     for (const button of [this.run, this.pause]) {
       set(button, "aria-busy", busy.has(`${runner.name} ${button.dataset.action}`) ? "true" : null);
     }
+    set(this.run, "aria-disabled", model.status.leadership === "leader" ? null : "true");
     set(this.element, "data-state", ["failed", "unknown"].includes(last.kind) ? "bad" : null);
   }
 
   #showFlag({ now, live }, { at_work: atWork, paused, runs }) {
     const flags = [];
     if (atWork) {
-      const since = runs.at_work_since && live ? ` for ${span((now - Date.parse(runs.at_work_since)) / 1000)}` : "";
-      flags.push(["work", `at work${since}`]);
+      const seconds = runs.at_work_since && live ? (now - Date.parse(runs.at_work_since)) / 1000 : 0;
+      flags.push(["work", seconds < 1 ? "at work" : `at work for ${span(seconds)}`]);
     }
     if (paused) flags.push(["paused", "paused"]);
     put(this.flag, JSON.stringify(flags), () => flags.map(([each, text]) => h("span", { class: each }, shape(each), text)));
@@ -167,7 +168,7 @@ class Row {
       h("span", { class: `outcome-of ${kind}` }, shape(kind), text),
       at === null ? "" : h("time", { class: "quiet", title: utc(at) }, when),
     ]);
-    const error = run?.error ?? (claim && kind !== "completed" ? `by term ${claim.term}, see the journal of its node` : "");
+    const error = run?.error ?? (claim && kind !== "completed" ? `in term ${claim.term}: why is told by the page or the journal of the node that led` : "");
     say(this.error, error);
     this.error.hidden = error === "";
   }
@@ -192,5 +193,5 @@ function whatOf({ schedule, tz, description }, { interval }) {
 }
 
 function brief({ durations_ms: durations, outcomes }) {
-  return inWords(durations, outcomes).replace(/^.*: median /, "~ ").replace(/, longest.*/, "");
+  return inWords(durations, outcomes).replace(/^.*: median /, "median ").replace(/, longest.*/, "");
 }

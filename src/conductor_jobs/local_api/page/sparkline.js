@@ -15,7 +15,7 @@ export function sparkline({ durations_ms: durations, outcomes }) {
     viewBox: `0 0 ${MOST * STEP} ${HEIGHT}`, width: MOST * STEP, height: HEIGHT,
   });
   durations.forEach((each, index) => {
-    const x = (MOST - durations.length + index) * STEP;
+    const x = index * STEP;
     const tall = Math.max(2, (each / most) * (HEIGHT - MARK - 1));
     const kind = outcomes[index];
     drawing.append(svg("rect", { class: kind, x: x + 0.5, y: HEIGHT - tall - 0.5, width: STEP - 1.5, height: tall }));

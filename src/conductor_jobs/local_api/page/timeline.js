@@ -9,16 +9,16 @@ const MOST_ROWS = 100;
 const LANES = [
   { kind: "completed", label: "ran", height: 40 },
   { kind: "failed", label: "failed", height: 12 },
-  { kind: "refused", label: "refused", height: 12 },
+  { kind: "skipped", label: "skipped", height: 12 },
 ];
 const WORDS = {
   scheduled: "ran",
   failed: "failed",
   interrupted: "interrupted",
-  skipped_busy: "refused: another was at work",
-  skipped_no_runners: "refused: no runners",
-  skipped_not_leader: "refused: this node does not lead",
-  skipped_stopping: "refused: the node was stopping",
+  skipped_busy: "skipped: another was at work",
+  skipped_no_runners: "skipped: no runners",
+  skipped_not_leader: "skipped: this node did not lead",
+  skipped_stopping: "skipped: the node was stopping",
 };
 
 let chosen = MINUTES - 1;
@@ -49,8 +49,9 @@ export function showTimeline(model) {
   const first = (Math.floor(now / MINUTE) - MINUTES + 1) * MINUTE;
   const minutes = minutesOf(ticks.values(), first, now);
   const from = Math.min(MINUTES, Math.max(0, ((model.ticksSince ?? first) - first) / MINUTE));
-  const counts = minutes.map((each) => [each.completed, each.failed, each.refused, each.busy]);
-  say(by("ticks-of"), `of ${model.status.node.node_id}`);
+  const counts = minutes.map((each) => [each.completed, each.failed, each.skipped, each.busy]);
+  const since = from > 0 ? `, known since ${clock(model.ticksSince, now)}` : "";
+  say(by("ticks-of"), `of ${model.status.node.node_id}${since}`);
   const key = JSON.stringify([counts, minuteOfDay(first), from.toFixed(1), chosen]);
   put(by("plot"), key, () => rowsOf(minutes, from, first));
   const text = textOf(minutes[chosen], first + chosen * MINUTE, chosen + 1 <= from, now);
@@ -61,22 +62,24 @@ export function showTimeline(model) {
 }
 
 function minutesOf(ticks, first, now) {
-  const minutes = Array.from({ length: MINUTES }, () => ({ completed: 0, failed: 0, refused: 0, busy: false, told: [] }));
+  const minutes = Array.from({ length: MINUTES }, () => ({ completed: 0, failed: 0, skipped: 0, busy: false, told: [], why: new Set() }));
   const place = (at) => Math.floor((at - first) / MINUTE);
   for (const tick of ticks) {
     const end = tick.ended_at === null ? now : Date.parse(tick.ended_at);
     const start = tick.started_at === null ? end : Date.parse(tick.started_at);
-    for (let at = Math.max(0, place(start)); at <= Math.min(place(end), MINUTES - 1); at += 1) minutes[at].busy = true;
+    const last = kindOf(tick) === "skipped" ? -1 : Math.min(place(end), MINUTES - 1);
+    for (let at = Math.max(0, place(start)); at <= last; at += 1) minutes[at].busy = true;
     const minute = minutes[place(end)];
     if (!minute || tick.ended_at === null) continue;
     minute[kindOf(tick)] += 1;
     if (kindOf(tick) === "failed") minute.told.push(...namesOf(tick));
+    if (kindOf(tick) === "skipped") minute.why.add(WORDS[tick.decision]?.replace("skipped: ", "") ?? tick.decision);
   }
   return minutes;
 }
 
 function kindOf({ decision, failed_runner_count: failed }) {
-  if (decision?.startsWith("skipped")) return "refused";
+  if (decision?.startsWith("skipped")) return "skipped";
   return failed || decision !== "scheduled" ? "failed" : "completed";
 }
 
@@ -89,7 +92,8 @@ function rowsOf(minutes, from, first) {
   const lanes = LANES.flatMap(({ kind, label, height }) => {
     const counts = minutes.map((minute) => minute[kind]);
     const total = counts.reduce((sum, count) => sum + count, 0);
-    return [h("span", { class: "label" }, label), laneOf(kind, height, counts, minutes, from), h("span", { class: "total" }, String(total))];
+    const [name, sum] = [h("span", { class: "label" }, label), h("span", { class: "total" }, String(total))];
+    return [name, laneOf(kind, height, counts, minutes, from), sum];
   });
   const moments = [0, 15, 30, 45].map((minute) => h("span", {}, minuteOfDay(first + minute * MINUTE)));
   return [...lanes, h("span", {}), h("div", { class: "axis" }, ...moments), h("span", {}, "now")];
@@ -100,7 +104,8 @@ function laneOf(kind, height, counts, minutes, from) {
   const lane = svg("svg", {
     class: `lane ${kind}`, viewBox: `0 0 ${MINUTES * 10} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true",
   });
-  if (from > 0) lane.append(svg("rect", { class: "unknown", x: 0, y: 0, width: from * 10, height }));
+  // What is not known stays hatched.
+  lane.append(svg("rect", { class: "known", x: from * 10, y: 0, width: (MINUTES - from) * 10, height }));
   lane.append(svg("rect", { class: "chosen", x: chosen * 10, y: 0, width: 10, height }));
   counts.forEach((count, index) => {
     // One of many is to be seen too.
@@ -113,13 +118,13 @@ function laneOf(kind, height, counts, minutes, from) {
   return lane;
 }
 
-function textOf({ completed, failed, refused, busy, told }, at, unknown, now) {
+function textOf({ completed, failed, skipped, busy, told, why }, at, unknown, now) {
   const minute = at + MINUTE > now ? `${minuteOfDay(at)}, this minute` : minuteOfDay(at);
-  if (unknown && !completed && !failed && !refused) return `${minute}: not known, the local API did not run`;
+  if (unknown && !completed && !failed && !skipped) return `${minute}: not known, the local API did not run`;
   const parts = [];
   if (completed) parts.push(`${completed} ran`);
   if (failed) parts.push(`${failed} failed (${[...new Set(told)].slice(0, 5).join(", ")})`);
-  if (refused) parts.push(`${refused} refused`);
+  if (skipped) parts.push(`${skipped} skipped (${[...why].join(", ")})`);
   return `${minute}: ${parts.join(", ") || (busy ? "at work" : "no ticks ended")}`;
 }
 

@@ -9,7 +9,7 @@ export function showUTC(wanted) {
 /** Return a duration for people, of seconds: "340 ms", "4.2 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
 export function duration(seconds) {
   if (seconds < 0.9995) return `${Math.max(0, Math.round(seconds * 1000))} ms`;
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 9.95) return `${Number(seconds.toFixed(1))} s`;
   return span(seconds);
 }
 
@@ -42,10 +42,10 @@ const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 const MINUTE = { hour: "2-digit", minute: "2-digit" };
 const DAY = { day: "numeric", month: "short" };
 
-/** Return the time of the day of a moment in milliseconds, with the day unless it is that of `now`. */
+/** Return the time of the day of a moment in milliseconds; of another day than that of `now` the day, to the minute. */
 export function clock(moment, now) {
   const day = format(moment, DAY);
-  return day === format(now, DAY) ? format(moment, CLOCK) : `${day}, ${format(moment, CLOCK)}`;
+  return day === format(now, DAY) ? format(moment, CLOCK) : `${day}, ${minuteOfDay(moment)}`;
 }
 
 export const minuteOfDay = (moment) => format(moment, MINUTE);
