@@ -21,6 +21,7 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE_MS: Final = 30_000
 Scheme = Literal["dark", "light"]
 
 
@@ -86,8 +87,16 @@ def opened(
     """Open the page at a URL, in a context of its own."""
     viewport = {"width": width, "height": height}
     context = browser.new_context(viewport=viewport, color_scheme=scheme, locale="en-GB", **options)  # type: ignore[arg-type] # a TypedDict
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE_MS)
     try:
         yield Watched(context, url)
     finally:
         context.close()
+
+
+def expect(target: Any) -> Any:
+    """Return Playwright's assertions, which wait: for a machine that is busy, long."""
+    from playwright.sync_api import expect as expected
+
+    expected.set_options(timeout=PATIENCE_MS)
+    return expected(target)

@@ -61,12 +61,6 @@ export class Feed {
     this.#wake();
   }
 
-  /** End the present connection: it may be dead, or have the wrong token. */
-  restart() {
-    this.#abort.abort("a new connection is made");
-    this.#wake();
-  }
-
   async #rest(why) {
     const delay = this.#delay * (0.8 + 0.4 * Math.random());
     const rested = new Promise((resolve) => (this.#wake = resolve));

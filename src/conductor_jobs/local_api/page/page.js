@@ -20,7 +20,7 @@ const DUE_EVERY_OF_MANY = 60_000;
 
 const model = new Model();
 const feed = new Feed(token, { opened, event: heard, status: heardStatus, lost, locked });
-const commands = new Commands(model, show, () => feed.restart());
+const commands = new Commands(model, show, tokenChanged);
 let retryAt = null;
 let runnersAt = 0;
 let asking = null;
@@ -95,6 +95,12 @@ function askForDue() {
   const scheduled = [...model.runners.values()].filter((runner) => runner.schedule !== null);
   const standby = model.status.leadership === "standby";
   if (scheduled.length && (standby || scheduled.some(({ next_due_at: [next] }) => Date.parse(next) <= model.now))) again(false);
+}
+
+/** A connection that stands needs no other token. */
+function tokenChanged() {
+  if (model.link.kind === "locked") feed.retry();
+  show();
 }
 
 function lost(why, tryAt) {
