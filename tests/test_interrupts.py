@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Holder, JournalEntry, Node, TickContext
+from conductor_jobs import Conductor, Holder, JournalEntry, Node, TickContext
 from conductor_jobs.lease import NodeState
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
@@ -97,8 +97,7 @@ def test_an_interrupt_while_a_runner_logs_loses_no_entry() -> None:
 
     for stage in ("half", "whole"):
         journal = Journal()
-        conductor, _ = make_conductor(make_jobs(logs), MemoryLeaseStore())
-        conductor._journals = (journal,)
+        conductor = Conductor(make_jobs(logs), store=MemoryLeaseStore(), journal=journal)
         with pytest.raises(KeyboardInterrupt):
             trio.run(conductor.run, clock=MockClock(autojump_threshold=0))
         assert journal.stages(of="logs") == ["runner_started", stage, "runner_cancelled"]

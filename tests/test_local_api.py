@@ -11,7 +11,7 @@ import trio
 
 from conductor_jobs import Conductor, Cron, LeaseTiming, Node, TickContext, TimedJobs
 from conductor_jobs.lease import LeaseStore
-from conductor_jobs.local_api import serve_local_api
+from conductor_jobs.local_api import serve_local_api, views
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
 from .local_api import BEARER, TOKEN, Site, served
@@ -389,6 +389,20 @@ async def test_pages_of_runners_and_limits_of_ticks() -> None:
         assert [int(tick["batch_id"].rpartition("-")[2]) for tick in everything] == sorted(
             (int(tick["batch_id"].rpartition("-")[2]) for tick in everything), reverse=True
         )
+
+
+async def test_many_ticks_are_gathered_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def counted(limit: int) -> int:
+        return len((await site.json(f"/v1/ticks?limit={limit}"))["ticks"])
+
+    monkeypatch.setattr(views, "_FRESH_FOR", 1000.0)
+    async with served(quiet(succeeds)) as site:
+        await site.post("/v1/ticks")
+        assert (await counted(4000), await counted(500)) == (1, 1)
+        await site.post("/v1/ticks")
+        assert (await counted(4000), await counted(500), await counted(3999)) == (1, 2, 2)
+        monkeypatch.setattr(views, "_FRESH_FOR", 0.0)
+        assert await counted(4000) == 2
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,26 @@ async def verbose_failure(ctx: TickContext) -> None:
     raise ValueError("x" * 2000)
 
 
+async def test_who_asked_for_a_long_tick_and_went_away_keeps_no_connection_busy() -> None:
+    async def waits(ctx: TickContext) -> None:
+        await trio.sleep_forever()
+
+    conductor = quiet(waits)
+    async with trio.open_nursery() as nursery, listening("http://127.0.0.1:0", TOKEN) as server:
+        await nursery.start(conductor.run)
+        nursery.start_soon(server.run, conductor)
+        async with httpx2.AsyncClient(base_url=server.urls[0], timeout=PATIENCE) as client:
+            with trio.move_on_after(0.3):
+                await client.post("/v1/ticks?wait=300", headers={"authorization": f"Bearer {TOKEN}"})
+            with trio.fail_after(10):
+                while server._server._connections:
+                    await trio.sleep(0.05)
+        assert conductor.status().batch_in_flight is not None
+        conductor.request_stop()
+        conductor.cancel_work()
+        server.request_stop()
+
+
 async def test_cancelling_ends_it_at_once_with_streams_open() -> None:
     conductor = quiet(succeeds)
     async with trio.open_nursery() as nursery:

@@ -287,10 +287,10 @@ def test_of_journals_that_are_equal_the_one_that_left_is_the_one_that_is_gone(re
     first, second = recorder.writing_to(one), recorder.writing_to(other)
     first.__enter__()
     second.__enter__()
-    first.__exit__(None, None, None)
-    recorder.write("a", "heard")
-    assert ([len(one.added), len(other.added)]) == [0, 1]
     second.__exit__(None, None, None)
+    recorder.write("a", "heard")
+    assert ([len(one.added), len(other.added)]) == [1, 0]
+    first.__exit__(None, None, None)
 
 
 def test_a_journal_given_twice_is_written_to_twice_and_left_once_at_a_time(recorder: Recorder) -> None:

@@ -42,9 +42,9 @@ above it:
     supervisor, runner_status, status
                             one run: its nurseries and the order in which they end; what it tells of its runners,
                             and of itself
-    signals, taken_leases, conductor, hosting
-                            draining on a signal; one conductor of a process on a lease; what an application
-                            holds; running it in a thread
+    signals, taken_leases, arguments, conductor, hosting
+                            draining on a signal; one conductor of a process on a lease; what it was given; what
+                            an application holds; running it in a thread
     metric_tallies, metric_families, metrics
                             what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
@@ -57,9 +57,11 @@ above it:
                             finding and opening an APP; telling systemd; what a start starts, in order
     since, durations, run_history
                             since when a journal is read; quantiles of many durations; what runs came to
-    printing, terminal, verify_report, next_report, log_lines, history_report, local_api_client, status_report
-                            how the command prints journals, verdicts, due instants, what runs came to, and a node
-    cli_settings, cli_journals, cli_verify, cli_next, cli_nodes, cli_status, cli_logs, cli_history, cli_control_api, cli
+    printing, terminal, verify_report, next_report, runners_report, log_lines, history_report, local_api_client
+                            how the command prints journals, verdicts, due instants, runners, and what runs came to
+    status_report, cli_settings, cli_store, cli_journals, cli_verify, cli_next, cli_nodes, cli_runners, cli_status
+                            how it prints a node; its settings and its store; its parts
+    cli_logs, cli_history, cli_control_api, cli
                             the command
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.

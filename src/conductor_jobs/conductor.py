@@ -1,33 +1,29 @@
 """`Conductor`: what an application holds. It owns nothing but the current run, which does the work."""
 
 import os
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Literal, final
 
 import trio
 from trio_util import wait_any
 
+from .arguments import Arguments, require
 from .clocks import boot_time
-from .errors import ConductorStopped, LeaseLost, Unusable
+from .errors import ConductorStopped, LeaseLost
 from .failures import shown, sole_exception
 from .journal import Journal
-from .journal_files import JournalFiles
 from .leadership import Leadership, Watchable
-from .lease import LeaseStore, Node, has_methods, is_lease_store, is_name
+from .lease import LeaseStore, Node, has_methods
 from .observers import Observer, Observers, Tracer
 from .recorder import Recorder
 from .registry import TimedJobs
-from .runner_records import keeps_claims
 from .runner_status import RunnerStatus
 from .runners import TickTrigger
-from .seconds import checked_seconds
 from .signals import run_until_signalled
 from .status import ConductorStatus, runner_statuses_of, status_of
-from .supervisor import Phase, Plan, Supervisor
+from .supervisor import Phase, Supervisor
 from .taken_leases import taking
 from .term import Named, Term
 from .tick_results import TickResult
@@ -78,49 +74,25 @@ class Conductor:
 
         Raises ValueError or TypeError, naming the argument.
         """
-        _require(isinstance(jobs, TimedJobs), "jobs must be a TimedJobs", jobs, TypeError)
-        _require(is_lease_store(store), "store must have acquire and release", store, TypeError)
-        _require(
-            journal is None or isinstance(journal, Journal),
-            "journal must have add and flush",
-            journal,
-            TypeError,
+        self._arguments = Arguments(
+            jobs=jobs,
+            store=store,
+            lease_name=lease_name,
+            node=node,
+            timing=LeaseTiming() if timing is None else timing,
+            journal=journal,
+            log_dir=log_dir,
+            journal_sync=journal_sync,
+            retention_days=retention_days,
+            resources=resources,
+            autostart=autostart,
+            drain_timeout=drain_timeout,
+            renew_failure_threshold=renew_failure_threshold,
+            on_overrun=on_overrun,
+            wall_clock=wall_clock,
+            boot_clock=boot_clock,
         )
-        _require(
-            is_name(lease_name), "lease_name must be a non-empty text that UTF-8 can hold, without NUL", lease_name
-        )
-        _require(node is None or isinstance(node, Node), "node must be a Node", node, TypeError)
-        _require(timing is None or isinstance(timing, LeaseTiming), "timing must be a LeaseTiming", timing, TypeError)
-        _require(log_dir is None or _is_path(log_dir), "log_dir must be the path of a folder", log_dir)
-        for name, clock in (("wall_clock", wall_clock), ("boot_clock", boot_clock)):
-            _require(callable(clock), f"{name} must be a function that returns seconds", clock, TypeError)
-        _require(journal_sync in (None, "tick"), "journal_sync must be None or 'tick'", journal_sync)
-        _require(
-            retention_days is None or (type(retention_days) is int and retention_days > 0),
-            "retention_days must be None or a positive integer",
-            retention_days,
-        )
-        _require(
-            type(renew_failure_threshold) is int and renew_failure_threshold > 0,
-            "renew_failure_threshold must be a positive integer",
-            renew_failure_threshold,
-        )
-        _require(on_overrun in ("report", "exit"), "on_overrun must be 'report' or 'exit'", on_overrun)
-        self.jobs = jobs
-        self._store = store
-        self._lease_name = lease_name
-        self._node = node
-        self._timing = timing or LeaseTiming()
-        self._journals = () if journal is None else (journal,)
-        self._log_dir = None if log_dir is None else Path(log_dir)
-        self._sync_each_tick = journal_sync == "tick"
-        self._retention_days = retention_days
-        self._resources = resources
-        self._autostart = autostart
-        self._drain_timeout = checked_seconds("Conductor drain_timeout", drain_timeout, zero_allowed=True)
-        self._renew_failure_threshold = renew_failure_threshold
-        self._on_overrun: OnOverrun = on_overrun
-        self._boot_clock = boot_clock
+        self.jobs: TimedJobs = jobs
         self._recorder = Recorder(wall_clock)
         self._observers = _observers(tracer)
         self._leadership = Leadership()
@@ -137,17 +109,17 @@ class Conductor:
     @property
     def store(self) -> LeaseStore:
         """The store that keeps the lease."""
-        return self._store
+        return self._arguments.store
 
     @property
     def lease_name(self) -> str:
         """The name of the lease."""
-        return self._lease_name
+        return self._arguments.lease_name
 
     @property
     def timing(self) -> LeaseTiming:
         """The seconds by which the lease is held."""
-        return self._timing
+        return self._arguments.timing
 
     @property
     def started(self) -> bool:
@@ -171,11 +143,11 @@ class Conductor:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.started:
             raise RuntimeError("this conductor is running already")
-        self._refuse_schedules_without_claims()
+        plan = self._arguments.plan(self._observers)
         failure: BaseException | None = None
         try:
-            with taking(self._store, self._lease_name):
-                self._supervisor = Supervisor(self._plan(), self._recorder, self._leadership)
+            with taking(self.store, self.lease_name):
+                self._supervisor = Supervisor(plan, self._recorder, self._leadership)
                 self._leadership.enter("starting")
                 await self._supervisor.run(lambda: self._now_running(task_status))
         except BaseExceptionGroup as group:
@@ -205,7 +177,7 @@ class Conductor:
     @property
     def patience(self) -> float:
         """Seconds in which a run ends once its work is cancelled; see `LeaseTiming.patience`."""
-        return self._timing.patience
+        return self.timing.patience
 
     async def run_tick(self, trigger: TickTrigger = "manual") -> TickResult:
         """Have a tick of all runners now, or hear why not, and wait for its end.
@@ -329,7 +301,7 @@ class Conductor:
         Before or while the conductor runs, from any thread. Raises TypeError for what is no `Observer`.
         """
         is_observer = has_methods(observer, "tick_refused", "tick_started")
-        _require(is_observer, "observer must have tick_refused and tick_started", observer, TypeError)
+        require(is_observer, "observer must have tick_refused and tick_started", observer, TypeError)
         return self._observers.attached(observer)
 
     def journaling_to(self, journal: Journal) -> AbstractContextManager[None]:
@@ -338,7 +310,7 @@ class Conductor:
         From any thread. A tick that is at work when the block is entered may leave its runners' starts and ends out.
         Raises TypeError for what is no `Journal`.
         """
-        _require(isinstance(journal, Journal), "journaling_to journal must have add and flush", journal, TypeError)
+        require(isinstance(journal, Journal), "journaling_to journal must have add and flush", journal, TypeError)
         return self._recorder.writing_to(journal)
 
     async def resign(self) -> Literal["resigned", "skipped_not_leader"]:
@@ -380,17 +352,12 @@ class Conductor:
     def status(self) -> ConductorStatus:
         """Return how things stand; from any thread, running or not."""
         self._current()
-        node = self._node or Node()
-        return status_of(self._supervisor, node, self.jobs.runner_names, self._renew_failure_threshold)
+        node = self._arguments.node or Node()
+        return status_of(self._supervisor, node, self.jobs.runner_names, self._arguments.renew_failure_threshold)
 
     async def _set_paused(self, name: str, paused: bool) -> None:
         supervisor, runner = self._require_running(), self.jobs.named(name)
         await supervisor.ledger.set_paused(runner.name, paused)
-
-    def _refuse_schedules_without_claims(self) -> None:
-        if self.jobs.scheduled and not keeps_claims(self._store):
-            store, name = type(self._store).__name__, self.jobs.scheduled[0].name
-            raise Unusable(f"{store} keeps no claims, which the schedule of runner {name!r} needs.")
 
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
         self._leadership.enter("running")
@@ -412,29 +379,6 @@ class Conductor:
             raise RuntimeError("the conductor is not running: start it with `await nursery.start(conductor.run)`")
         return supervisor
 
-    def _plan(self) -> Plan:
-        # Both are settled only now: between construction and run a server may have forked its workers.
-        node, incarnation = self._node or Node(), secrets.token_hex(8)
-        files = None if self._log_dir is None else JournalFiles(self._log_dir, node.node_id, incarnation)
-        return Plan(
-            jobs=self.jobs,
-            store=self._store,
-            lease_name=self._lease_name,
-            node=node,
-            incarnation=incarnation,
-            timing=self._timing,
-            resources=self._resources,
-            autostart=self._autostart,
-            drain_timeout=self._drain_timeout,
-            journals=self._journals,
-            files=files,
-            sync_each_tick=self._sync_each_tick,
-            retention_days=self._retention_days,
-            boot_clock=self._boot_clock,
-            on_overrun=self._on_overrun,
-            observers=self._observers,
-        )
-
 
 def _observers(tracer: Tracer | None) -> Observers:
     if tracer is None:
@@ -447,15 +391,3 @@ def _observers(tracer: Tracer | None) -> Observers:
 
 def _named(method: str, work: object) -> Named:
     return Named(f"{method}({getattr(work, '__qualname__', None) or shown(work)})")
-
-
-def _is_path(value: str | os.PathLike[str]) -> bool:
-    try:
-        return b"\0" not in os.fsencode(Path(value))
-    except (TypeError, ValueError):
-        return False
-
-
-def _require(holds: bool, rule: str, value: object, error: type[Exception] = ValueError) -> None:
-    if not holds:
-        raise error(f"Conductor {rule}, not {shown(value)}.")

@@ -13,6 +13,7 @@ import trio
 
 from .failures import shown
 from .journal import FRAMEWORK, LEASE
+from .lease import is_name
 from .retry import Retry
 from .runners import Misfire, OnCrash, Runner, RunnerFunction, TimedJobsConfig
 from .schedules import Cron, Every
@@ -214,6 +215,8 @@ class _Snapshot:
 def _check_schedule(name: str, schedule: object, misfire: object, on_crash: object) -> None:
     if schedule is not None and not isinstance(schedule, Every | Cron):
         raise TypeError(f'Timed job runner "{name}": schedule must be Every(…) or Cron(…), not {shown(schedule)}.')
+    if schedule is not None and not is_name(name):
+        raise ValueError(f"Timed job runner {name!r}: with a schedule its name must be a text of UTF-8 without NUL.")
     for field, value, allowed in (
         ("misfire", misfire, get_args(Misfire)),
         ("on_crash", on_crash, get_args(OnCrash)),

@@ -11,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 
 from ..conductor import Conductor
 from ..http_serving.connections import Connection
-from ..http_serving.presence import ClientGone
 from ..stderr import tell
 from .cluster import Cluster
 from .commands import Commands
@@ -100,8 +99,6 @@ class LocalAPI:
             return await self._routes.answer(request)
         except Refused as error:
             return refusal(error)
-        except ClientGone:
-            return refusal(Refused(408, "gone", "the connection was closed before there was an answer."))
         except Exception as error:  # noqa: BLE001 - a fault of ours is told of here, and not to whoever asks
             tell(f"conductor-jobs: local API: {''.join(traceback.format_exception(error))}")
             return refusal(Refused(500, "internal", "the server has a fault, see its output."))

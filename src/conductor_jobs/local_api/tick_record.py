@@ -20,7 +20,7 @@ class TickRecord:
     __slots__ = ("_failed", "_failures", "_first", "_last", "_runner", "batch_id")
 
     def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
+        self.batch_id: str = batch_id
         self._first: JournalEntry | None = None
         self._last: JournalEntry | None = None
         self._failures: tuple[Failure, ...] = ()

@@ -42,10 +42,11 @@ export class Model {
     this.runners = new Map(runners.map((runner) => [runner.name, runner]));
   }
 
-  takeTicks({ ticks, errors, since }) {
-    this.ticks = new Map(ticks.toReversed().map((tick) => [tick.batch_id, tick]));
-    this.errors = errors;
-    this.ticksSince = since === undefined ? null : Date.parse(since);
+  takeTicks(many, latest) {
+    const ticks = [...many.ticks.toReversed(), ...latest.ticks.toReversed()];
+    this.ticks = new Map(ticks.map((tick) => [tick.batch_id, tick]));
+    this.errors = latest.errors;
+    this.ticksSince = Date.parse(many.since);
   }
 
   /** Take an event; returns whether everything is to be asked for anew, and whether the runners are. */

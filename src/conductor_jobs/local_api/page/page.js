@@ -27,18 +27,19 @@ let asking = null;
 
 /** Ask for what events do not repeat; `resumed`: the ticks and errors that were missed come as events. */
 async function opened(resumed) {
-  const wanted = [ask("v1/status"), ask("v1/nodes"), allRunners(), resumed && model.ticksSince !== null ? null : ask(TICKS)];
-  const [status, nodes, runners, ticks] = await Promise.all(wanted);
+  const asked = [ask("v1/status"), ask("v1/nodes"), allRunners()];
+  // An answer of many ticks may be half a second old, and so miss what came before the first event: hence the latest too.
+  if (!resumed || model.ticksSince === null) asked.push(ask("v1/ticks?limit=4000"), ask("v1/ticks?limit=500"));
+  const [status, nodes, runners, ticks, latest] = await Promise.all(asked);
   model.takeStatus(status);
   model.takeNodes(nodes);
   model.takeRunners(runners);
-  if (ticks) model.takeTicks(ticks);
+  if (ticks) model.takeTicks(ticks, latest);
   runnersAt = Date.now();
   model.link = { kind: "live", since: Date.now(), why: "" };
   show();
 }
 
-const TICKS = "v1/ticks?limit=4000";
 const ask = (path) => read(path, token());
 
 async function allRunners() {
