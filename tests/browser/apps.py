@@ -5,13 +5,13 @@ from typing import Final
 
 NASTY: Final = (
     "<img src=x onerror=alert(1)>",
-    "\"><script>alert(2)</script>",
+    '"><script>alert(2)</script>',
     "javascript:alert(3)//${alert(4)}{{alert(5)}}",
     "a/b?c#d%2e e\u202e\u0301 \N{PILE OF POO}",
 )
 
 #: A small shop: each runner has a schedule or runs with the ticks, and fails while a file of its name is there.
-SHOP: Final = '''
+SHOP: Final = """
 import sys
 from pathlib import Path
 
@@ -39,10 +39,10 @@ register("exchange-rates", "asks the central bank", Every(5), 0.3)
 register("backup", "copies the database", Cron("30 2 * * *", tz="Europe/Berlin"), 0.5)
 register("cleanup", "forgets old sessions", Cron("*/10 * * * *"), 0.05)
 register("reindex", "makes the search index anew", Every(20), 8)
-'''
+"""
 
 #: Two hundred runners, some of which fail.
-MANY: Final = '''
+MANY: Final = """
 import trio
 from conductor_jobs import Cron, Every, TickContext, TimedJobs
 
@@ -61,7 +61,7 @@ def register(number):
 
 for number in range(200):
     register(number)
-'''
+"""
 
 NONE: Final = """
 from conductor_jobs import TimedJobs
@@ -70,7 +70,7 @@ jobs = TimedJobs(interval=3600)
 """
 
 #: Names that would do harm if they were taken for HTML, in names, descriptions and errors.
-HOSTILE: Final = f'''
+HOSTILE: Final = f"""
 from conductor_jobs import Every, TickContext, TimedJobs
 
 jobs = TimedJobs(interval=3600)
@@ -85,7 +85,7 @@ def register(name):
 
 for name in {NASTY!r}:
     register(name)
-'''
+"""
 
 APPS: Final = {"shop.py": SHOP, "many.py": MANY, "none.py": NONE, "hostile.py": HOSTILE}
 

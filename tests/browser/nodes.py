@@ -24,7 +24,13 @@ class Shown(NamedTuple):
 
 @contextmanager
 def node(
-    folder: Path, app: str, node_id: str, *options: str, url: str = "http://127.0.0.1:0", ttl: str = "3", **variables: str
+    folder: Path,
+    app: str,
+    node_id: str,
+    *options: str,
+    url: str = "http://127.0.0.1:0",
+    ttl: str = "3",
+    **variables: str,
 ) -> Generator[Shown]:
     """Start a node with a local API, and a token for it unless the variables say otherwise."""
     told = {"BAA_NODE_ID": node_id, "BAA_CONDUCTOR_LOCAL_API_TOKEN": TOKEN} | variables

@@ -63,9 +63,7 @@ def nodes_of_accessibility(seen: Watched) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("scheme", get_args(Scheme))
-def test_every_text_has_enough_contrast(
-    browser: "Browser", shop: Shown, shop_folder: "Path", scheme: Scheme
-) -> None:
+def test_every_text_has_enough_contrast(browser: "Browser", shop: Shown, shop_folder: "Path", scheme: Scheme) -> None:
     (shop_folder / "invoices.fails").touch()
     try:
         with opened(browser, shop.url, scheme=scheme) as seen:

@@ -189,7 +189,9 @@ def test_all_can_be_done_by_the_keyboard_and_the_focus_is_seen(browser: "Browser
             assert len(reached) < 60
             reached.append(name)
         assert reached[:3] == ["To the runners", "Times in UTC", "Token…"]
-        assert {"Run a tick now", "Resign…", "Minute of the last hour", "Run backup now", "Pause backup"} <= set(reached)
+        assert {"Run a tick now", "Resign…", "Minute of the last hour", "Run backup now", "Pause backup"} <= set(
+            reached
+        )
         # Back to where a run is asked for; the token's dialog has the focus, gives it back, and Escape leaves it.
         while page.evaluate("document.activeElement.ariaLabel") != "Run backup now":
             page.keyboard.press("Shift+Tab")

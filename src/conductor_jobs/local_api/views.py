@@ -28,6 +28,7 @@ class Views:
         self._cluster = cluster
         self._events = events
         self._writable = writable
+        self._began_at = iso(time.time())
         self._many_ticks: tuple[int, float, TicksAnswer] | None = None
 
     def status(self) -> StatusAnswer:
@@ -65,10 +66,6 @@ class Views:
         )
 
     def ticks(self, limit: int) -> TicksAnswer:
-        """Return the latest ticks, and the latest errors."""
-        since = self._recent.forgotten_until or self._began_at
-        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)), since)
-=======
         """Return the latest ticks, and the latest errors; of more than 500 as they were half a second ago."""
         now = trio.current_time()
         if limit <= _FEW_TICKS:
@@ -80,7 +77,6 @@ class Views:
     def _ticks_now(self, limit: int) -> TicksAnswer:
         since = self._recent.forgotten_until or self._began_at
         return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)), since)
->>>>>>> origin/main
 
     def why_unhealthy(self) -> Refused | None:
         """Return why the process had better be started anew, or None."""

@@ -19,7 +19,9 @@ export function showNodes(model) {
   const rank = (node) => (!node.alive ? 2 : node.state === "leader" ? 0 : 1);
   const sorted = nodes.toSorted((one, other) => rank(one) - rank(other) || (one.node_id < other.node_id ? -1 : 1));
   const rows = sorted.map((node) => ({ node, cells: cellsOf(model, node) }));
-  put(by("nodes").tBodies[0], JSON.stringify(rows.map((row) => row.cells)), () => rows.map(rowOf));
+  const body = by("nodes").tBodies[0];
+  put(body, JSON.stringify(rows.map(({ cells: { seen: _, ...rest } }) => rest)), () => rows.map(rowOf));
+  rows.forEach(({ cells }, index) => say(body.rows[index].querySelector("time"), cells.seen));
 }
 
 function cellsOf(model, node) {
@@ -29,11 +31,12 @@ function cellsOf(model, node) {
   const drifts = !node.same_runners && node.state !== "stopped";
   return {
     id: node.node_id,
-    about: [here ? "this page" : null, node.host, node.role, node.version].filter((each) => each !== null).join(" · "),
+    about: [here ? "this page" : "", node.host, node.role, node.version === status.node.version ? "" : node.version]
+      .filter(Boolean).join(" · "),
     state: node.alive || node.state === "stopped" ? node.state : `silent, was ${node.state}`,
     drift: drifts ? "other runners registered" : "",
     kind: node.alive ? node.state : "gone",
-    // By the second only while it is short: the table is not made anew each second for nodes long gone.
+    // What changes each second is not in what the row is made anew for.
     seen: live ? distance(seen, now) : clock(seen, now),
     at: Math.round(seen / 1000) * 1000,
     clock: clock(seen, now),

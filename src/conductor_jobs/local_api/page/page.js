@@ -95,7 +95,7 @@ function askForDue() {
   if (!model.live || document.hidden || Date.now() - runnersAt < every) return;
   const scheduled = [...model.runners.values()].filter((runner) => runner.schedule !== null);
   const standby = model.status.leadership === "standby";
-  if (scheduled.length && (standby || scheduled.some(({ next_due_at: [next] }) => Date.parse(next) <= model.now))) again(false);
+  if (scheduled.length && (standby || scheduled.some((runner) => isUsedUp(runner.next_due_at)))) again(false);
 }
 
 /** A connection that stands needs no other token. */
@@ -103,6 +103,9 @@ function tokenChanged() {
   if (model.link.kind === "locked") feed.retry();
   show();
 }
+
+/** Of the instants that were told of at most one is ahead. */
+const isUsedUp = (instants) => instants.length > 0 && Date.parse(instants.at(-2) ?? instants[0]) <= model.now;
 
 function lost(why, tryAt) {
   retryAt = tryAt;

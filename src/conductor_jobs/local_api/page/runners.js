@@ -170,18 +170,21 @@ class Row {
     ]);
     const error = run?.error ?? (claim && kind !== "completed" ? `in term ${claim.term}: why is told by the page or the journal of the node that led` : "");
     say(this.error, error);
+    set(this.error, "class", run ? "error" : "quiet");
     this.error.hidden = error === "";
   }
 
   #showDue({ now, live, status }, { schedule, paused, next_due_at: next }) {
     if (schedule === null) return put(this.due, "tick", () => [h("span", { class: "quiet" }, "with each tick")]);
-    const at = next.length ? Date.parse(next[0]) : null;
+    // The first instants that were told of may have passed since.
+    const ahead = next.find((each) => Date.parse(each) > now) ?? next.at(-1);
+    const at = ahead === undefined ? null : Date.parse(ahead);
     if (at === null) return put(this.due, "none", () => [h("span", { class: "quiet" }, "never again")]);
     const away = at <= now ? "due" : distance(at, now);
     const when = paused ? "paused" : live ? away : "";
-    const titles = next.map((each) => utc(Date.parse(each))).join("\n");
+    const titles = next.slice(next.indexOf(ahead)).map((each) => utc(Date.parse(each))).join("\n");
     return put(this.due, JSON.stringify([at, clock(at, now), when]), () => [
-      h("time", { datetime: next[0], title: titles }, clock(at, now)), h("span", { class: "quiet" }, when),
+      h("time", { datetime: ahead, title: titles }, clock(at, now)), h("span", { class: "quiet" }, when),
     ]);
   }
 }
