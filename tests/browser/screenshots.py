@@ -1,4 +1,4 @@
-"""The pictures of the docs: `python -m tests.browser.screenshots [FOLDER]`, into `docs/images` by default; about two minutes."""
+"""The pictures of the docs, in two minutes: `python -m tests.browser.screenshots [FOLDER]`, by default `docs/images`."""
 
 import signal
 import sys

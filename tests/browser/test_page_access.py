@@ -39,7 +39,7 @@ FAINT = """(least) => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
         const element = walker.currentNode.parentElement;
-        if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("script, noscript")) continue;
+        if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("noscript")) continue;
         const [one, other] = [luminance(rgba(getComputedStyle(element).color)), luminance(behind(element))];
         const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
         count += 1;
@@ -107,7 +107,8 @@ def test_a_screen_reader_is_told_little(browser: "Browser", shop: Shown) -> None
         in_order(seen)
         seen.page.evaluate("""() => {
             window.told = [];
-            const observer = new MutationObserver((all) => window.told.push(...all.map((each) => each.target.textContent)));
+            const note = ({ target }) => window.told.push(target.textContent);
+            const observer = new MutationObserver((changes) => changes.forEach(note));
             for (const region of document.querySelectorAll("[role=status], [role=alert], [aria-live]")) {
                 observer.observe(region, { childList: true, characterData: true, subtree: true });
             }

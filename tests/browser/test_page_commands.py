@@ -74,11 +74,13 @@ def test_run_now_is_refused_in_words_without_the_token_and_with_a_wrong_one(brow
 
 
 def test_a_node_without_a_token_says_how_to_give_it_one(browser: "Browser", folder: Path) -> None:
-    with node(folder, "shop.py:jobs", "alpha", BAA_CONDUCTOR_LOCAL_API_TOKEN="") as alpha:
-        with opened(browser, alpha.url) as seen:
-            button(seen, "Pause report").click()
-            told(seen, "refused: writing needs a token: start with BAA_CONDUCTOR_LOCAL_API_TOKEN")
-            seen.assert_clean(beside=REFUSED)
+    with (
+        node(folder, "shop.py:jobs", "alpha", BAA_CONDUCTOR_LOCAL_API_TOKEN="") as alpha,
+        opened(browser, alpha.url) as seen,
+    ):
+        button(seen, "Pause report").click()
+        told(seen, "refused: writing needs a token: start with BAA_CONDUCTOR_LOCAL_API_TOKEN")
+        seen.assert_clean(beside=REFUSED)
 
 
 def test_a_run_that_fails_is_told_of_as_one(browser: "Browser", shop: Shown, shop_folder: Path) -> None:
@@ -101,27 +103,30 @@ def test_a_run_that_fails_is_told_of_as_one(browser: "Browser", shop: Shown, sho
 def test_a_runner_is_paused_and_resumed_on_every_node(browser: "Browser", folder: Path) -> None:
     with node(folder, "shop.py:jobs", "alpha") as alpha:
         alpha.process.wait_for("leader_started")
-        with node(folder, "shop.py:jobs", "beta") as beta:
-            with opened(browser, alpha.url) as seen, opened(browser, beta.url) as other:
-                expect(other.page.locator("#node-state")).to_have_text("stands by")
-                button(seen, "Pause invoices").click()
-                give_token(seen)
-                told(seen, "invoices: is paused on every node.")
-                expect(seen.page.get_by_role("row", name="invoices")).to_contain_text("paused")
-                expect(button(seen, "Resume invoices")).to_be_visible()
-                expect(other.page.get_by_role("row", name="invoices")).to_contain_text("paused")
-                button(other, "Resume invoices").click()
-                give_token(other)
-                told(other, "invoices: is resumed.")
-                expect(button(seen, "Pause invoices")).to_be_visible()
-                # What a standby would refuse it does not ask for.
-                expect(button(other, "Run invoices now")).to_be_disabled()
-                button(other, "Run invoices now").press("Enter")
-                told(other, "refused: this node does not lead: ask alpha, by its own page.")
-                expect(button(other, "Run a tick now")).to_be_hidden()
-                expect(button(other, "Resign…")).to_be_hidden()
-                seen.assert_clean()
-                other.assert_clean()
+        with (
+            node(folder, "shop.py:jobs", "beta") as beta,
+            opened(browser, alpha.url) as seen,
+            opened(browser, beta.url) as other,
+        ):
+            expect(other.page.locator("#node-state")).to_have_text("stands by")
+            button(seen, "Pause invoices").click()
+            give_token(seen)
+            told(seen, "invoices: is paused on every node.")
+            expect(seen.page.get_by_role("row", name="invoices")).to_contain_text("paused")
+            expect(button(seen, "Resume invoices")).to_be_visible()
+            expect(other.page.get_by_role("row", name="invoices")).to_contain_text("paused")
+            button(other, "Resume invoices").click()
+            give_token(other)
+            told(other, "invoices: is resumed.")
+            expect(button(seen, "Pause invoices")).to_be_visible()
+            # What a standby would refuse it does not ask for.
+            expect(button(other, "Run invoices now")).to_be_disabled()
+            button(other, "Run invoices now").press("Enter")
+            told(other, "refused: this node does not lead: ask alpha, by its own page.")
+            expect(button(other, "Run a tick now")).to_be_hidden()
+            expect(button(other, "Resign…")).to_be_hidden()
+            seen.assert_clean()
+            other.assert_clean()
 
 
 def test_a_leader_resigns_once_that_is_confirmed(browser: "Browser", folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The page follows its node without a reload: a takeover, a failure, a node that is gone and comes back."""
 
+import itertools
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,7 +145,7 @@ def test_the_bar_empties_and_is_full_again_with_each_renewal(browser: "Browser",
             }
             return parts;
         }""")
-        changes = [after - before for before, after in zip(parts, parts[1:], strict=False)]
+        changes = [after - before for before, after in itertools.pairwise(parts)]
         assert any(change < -0.01 for change in changes)
         assert any(change > 0.01 for change in changes)
         assert all(0 <= part <= 1 for part in parts)

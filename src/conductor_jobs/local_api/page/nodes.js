@@ -39,7 +39,6 @@ function cellsOf(model, node) {
     // What changes each second is not in what the row is made anew for.
     seen: live ? distance(seen, now) : clock(seen, now),
     at: Math.round(seen / 1000) * 1000,
-    clock: clock(seen, now),
   };
 }
 
