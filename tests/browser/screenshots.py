@@ -1,4 +1,4 @@
-"""The pictures of the docs, in two minutes: `python -m tests.browser.screenshots [FOLDER]`, by default `docs/images`."""
+"""The docs' pictures, in two minutes: `python -m tests.browser.screenshots [FOLDER]`, by default `docs/images`."""
 
 import signal
 import sys
