@@ -2,6 +2,8 @@
 
 import itertools
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,3 +173,33 @@ def test_two_hundred_runners_have_a_row_each_and_can_be_filtered(browser: "Brows
         seen.page.get_by_role("button", name="Paused").click()
         expect(seen.page.locator("#no-runners")).to_be_visible()
         seen.assert_clean()
+
+
+def test_a_store_that_fails_is_told_of_in_its_own_words(browser: "Browser", folder: Path) -> None:
+    with node(folder, "shop.py:jobs", "alpha") as alpha, opened(browser, alpha.url) as seen:
+        text_is(seen, STATE, "leads")
+        database = sqlite3.connect(folder / ".conductor/state/conductor.db", isolation_level=None)
+        with closing(database):
+            database.execute("BEGIN EXCLUSIVE")
+            text_is(seen, STATE, "is degraded")
+            expect(seen.page.locator("#node-more")).to_contain_text("calls of the store in a row have failed")
+            expect(seen.page.locator("#node-more")).to_contain_text("the lease store gave no answer")
+            text_is(seen, LEADER, "It is not known who leads")
+            expect(seen.page.locator("#node-count")).to_have_text("as the store told last, which fails now")
+            expect(seen.page.locator("#nodes")).not_to_contain_text("silent")
+            expect(seen.page.locator("#meter")).to_have_attribute("data-state", "out")
+            database.execute("ROLLBACK")
+        text_is(seen, STATE, "leads")
+        text_is(seen, LEADER, "alpha leads")
+        seen.assert_clean()
+
+
+def test_a_node_with_other_runners_is_named(browser: "Browser", folder: Path) -> None:
+    with node(folder, "shop.py:jobs", "alpha") as alpha:
+        alpha.process.wait_for("leader_started")
+        with node(folder, "many.py:jobs", "beta"), opened(browser, alpha.url) as seen:
+            expect(seen.page.locator("#notes")).to_have_text(
+                "Registry drift: beta has other runners or schedules registered than this leader."
+            )
+            expect(seen.page.get_by_role("row", name="beta")).to_contain_text("other runners registered")
+            seen.assert_clean()
