@@ -296,10 +296,14 @@ def test_a_reader_that_goes_away_ends_it_silently(folder: Path) -> None:
         assert logs.stderr is not None
         logs.stdout.readline()
         logs.stdout.close()
-        # Also where nothing more is written.
-        assert logs.wait(PATIENCE) == 0
-        assert logs.stderr.read() == b""
-        logs.stderr.close()
+        try:
+            # Also where nothing more is written.
+            assert logs.wait(PATIENCE) == 0
+            assert logs.stderr.read() == b""
+        finally:
+            logs.kill()
+            logs.wait()
+            logs.stderr.close()
 
 
 def test_a_reader_that_is_gone_from_the_start_is_no_failure(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import pytest
 import trio
 
 from conductor_jobs import ConductorStopped, Every, TickContext, TimedJobs
+from conductor_jobs.runner_records import Claim
 from conductor_jobs.testing import StoreFault
 
-from .scheduled import LEASE, Cluster, Ledger, at, iso, jobs_of
+from .scheduled import LEASE, Cluster, Ledger, at, crash, iso, jobs_of
 from .support import NodeStore, make_conductor
 
 
@@ -273,3 +274,24 @@ async def test_leaders_work_cannot_wait_for_its_own_resignation(autojump_clock: 
     await trio.sleep(61)
     assert seen == ["refused"]
     await conductor.stop()
+
+
+async def test_what_a_dead_term_left_is_not_run_again_while_its_runner_is_paused(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    first, its_store = cluster.node(jobs_of("report", ledger.runner(30), Every(60), on_crash="rerun"), "a")
+    await nursery.start(first.run)
+    await trio.sleep(70)
+    await first.pause("report")
+    await crash(first, its_store)
+    second, _ = cluster.node(jobs_of("report", ledger.runner(), Every(60), on_crash="rerun"), "b")
+    await nursery.start(second.run)
+    await trio.sleep(60)
+    assert ledger.due == [60]
+    assert len(cluster.entries("run_unknown", "report")) == 1
+    assert await cluster.store.claims(LEASE) == [Claim("report", at(120), 2, "paused")]
+    await second.resume("report")
+    await trio.sleep(60)
+    assert ledger.due == [60, 180]
+    await second.stop()

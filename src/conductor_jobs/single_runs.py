@@ -18,12 +18,13 @@ from .registry import TimedJobs
 from .runner_records import Claim
 from .runners import Runner, TickTrigger
 from .surroundings import Surroundings
-from .term import TermScope
+from .term import Named, TermScope
 from .tick_results import TickResult
 from .timeouts import TimeoutWatch
 
 # Plain functions of so many runners may be at work in threads at once; any more wait for a thread.
 _THREADS: Final = 100
+_END_OF_RUN: Final = Named("the end of a run, to be told to the store")
 
 
 @final
@@ -129,5 +130,6 @@ class SingleRuns:
         # A run that was interrupted has not ended: the next term is to know that nobody knows how far it came.
         if tick.result is not None and tick.result.decision == "scheduled":
             ended = msgspec.structs.replace(claim, result="failed" if tick.result.failed_runner_count else "completed")
-            with contextlib.suppress(LeaseLost):
+            # As work of the term, or a drain that is cut would go on waiting for a store that does not answer.
+            with contextlib.suppress(LeaseLost), scope.work(_END_OF_RUN):
                 await self._ledger.claim(scope.term, [ended])

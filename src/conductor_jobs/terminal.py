@@ -10,8 +10,8 @@ from .journal_format import LineFacts
 
 _RUNNER_WIDTH = 24
 _STAGE_WIDTH = 20
-_BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "missed"})
-_BAD_STAGES = frozenset({"term_overrun", "run_unknown"})
+_BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "misfire", "missed"})
+_BAD_STAGES = frozenset({"runner_misfired", "run_unknown", "schedule_ahead", "term_overrun"})
 # What every runner's start repeats, and a person knows.
 _SAME = frozenset({"controller_id", "host", "max_messages_per_tick", "max_tasks_per_tick", "settle_delay_ms"})
 _CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "cancelled"})
