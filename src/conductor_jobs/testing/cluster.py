@@ -79,7 +79,6 @@ class Cluster:
         else:
             node.end(_ENDINGS[fault.kind], fault.seconds)
 
-
     def _apply_to_schedules(self, fault: Fault, node: "_Node", nursery: trio.Nursery) -> None:
         match fault.kind:
             case "pause":

@@ -193,9 +193,7 @@ class Life:
                     await trio.sleep(seconds)
                     self._act(work.name, ctx.term)
 
-        jobs.register_runner(
-            work.name, run, schedule=work.schedule, misfire=work.misfire, on_crash=work.on_crash
-        )
+        jobs.register_runner(work.name, run, schedule=work.schedule, misfire=work.misfire, on_crash=work.on_crash)
 
     async def _serve(self, term: Term) -> None:
         while True:

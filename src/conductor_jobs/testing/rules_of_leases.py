@@ -47,7 +47,11 @@ def the_store_keeps_the_lease(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _may_renew(held: _Held | None, event: Committed) -> bool:
-    own = held is not None and held[:2] == ((event.life, event.incarnation), event.asked_term) and event.term == event.asked_term
+    own = (
+        held is not None
+        and held[:2] == ((event.life, event.incarnation), event.asked_term)
+        and event.term == event.asked_term
+    )
     return own and held is not None and event.at < held.until + SAME
 
 

@@ -97,7 +97,9 @@ def released_after_the_work(evidence: Evidence) -> Iterator[Violation]:
                 released_at = event.at
                 if at_work:
                     yield violation(event.at, "I7", f"{life.name} released with {', '.join(sorted(at_work))} at work")
-            elif isinstance(event, Asked) and event.operation == "campaign" and released_at is not None and resignations:
+            elif (
+                isinstance(event, Asked) and event.operation == "campaign" and released_at is not None and resignations
+            ):
                 released_at, resignations = None, resignations - 1
             if released_at is not None and not (isinstance(event, Asked) and event.operation == "release"):
                 what = f"after its release at {released_at:.6f}, {life.name} {event.kind}"
