@@ -24,7 +24,7 @@ export function leaderSentence(model) {
   const lease = model.lease();
   if (lease === null) return "It is not known yet who leads";
   if (lease.remaining > 0) return `${lease.holder} leads`;
-  return model.status.lease_problem === null ? "Nobody leads" : "It is not known who leads";
+  return model.storeProblem === null ? "Nobody leads" : "It is not known who leads";
 }
 
 /** Return this node's state in words. */

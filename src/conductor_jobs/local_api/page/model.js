@@ -114,6 +114,16 @@ export class Model {
     return run ? { kind: run.outcome, run } : { kind: "none" };
   }
 
+  /** What the store fails with, by whichever question was asked last, or null. */
+  get storeProblem() {
+    return this.status.problem ?? this.status.lease_problem;
+  }
+
+  /** Whether a runner is at work, and not for a moment only: what comes and goes at once cannot be read. */
+  isAtWork({ at_work: atWork, runs: { at_work_since: since } }) {
+    return atWork && (since === null || this.now - Date.parse(since) > 700);
+  }
+
   /** Whether somebody had better look at a runner. */
   isFailing(runner) {
     return ["failed", "unknown"].includes(this.last(runner).kind);

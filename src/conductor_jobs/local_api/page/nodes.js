@@ -13,8 +13,8 @@ export function showNodes(model) {
   by("nodes").hidden = nodes.length === 0;
   by("no-nodes").hidden = nodes.length !== 0;
   say(by("no-nodes"), answer.problem ?? "The store keeps no heartbeats.");
-  const alive = nodes.filter((node) => node.alive).length;
-  say(by("node-count"), nodes.length ? `${alive} of ${answer.node_count} alive` : "");
+  const alive = `${nodes.filter((node) => node.alive).length} of ${answer.node_count} alive`;
+  say(by("node-count"), nodes.length ? (isTold(model) ? alive : "as the store told last, which fails now") : "");
   // The leader first, then by name: in the order of their heartbeats they would change places all the time.
   const rank = (node) => (!node.alive ? 2 : node.state === "leader" ? 0 : 1);
   const sorted = nodes.toSorted((one, other) => rank(one) - rank(other) || (one.node_id < other.node_id ? -1 : 1));
@@ -23,6 +23,9 @@ export function showNodes(model) {
   put(body, JSON.stringify(rows.map(({ cells: { seen: _, ...rest } }) => rest)), () => rows.map(rowOf));
   rows.forEach(({ cells }, index) => say(body.rows[index].querySelector("time"), cells.seen));
 }
+
+/** Whether the store tells of the nodes: of heartbeats that it does not tell nobody knows whether there were any. */
+const isTold = ({ nodes, storeProblem }) => nodes.problem === null && storeProblem === null;
 
 function cellsOf(model, node) {
   const { status, now, live } = model;
@@ -33,9 +36,9 @@ function cellsOf(model, node) {
     id: node.node_id,
     about: [here ? "this page" : "", node.host, node.role, node.version === status.node.version ? "" : node.version]
       .filter(Boolean).join(" · "),
-    state: node.alive || node.state === "stopped" ? node.state : `silent, was ${node.state}`,
+    state: node.alive || node.state === "stopped" ? node.state : `${isTold(model) ? "silent, " : ""}was ${node.state}`,
     drift: drifts ? "other runners registered" : "",
-    kind: node.alive ? node.state : "gone",
+    kind: node.alive ? node.state : isTold(model) ? "gone" : "stopped",
     // What changes each second is not in what the row is made anew for.
     seen: live ? distance(seen, now) : clock(seen, now),
     at: Math.round(seen / 1000) * 1000,

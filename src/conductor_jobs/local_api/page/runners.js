@@ -9,7 +9,7 @@ const FEW = 8;
 const KINDS = [
   { id: "all", label: "All", wanted: () => true },
   { id: "failing", label: "Failing", wanted: (runner, model) => model.isFailing(runner) },
-  { id: "work", label: "At work", wanted: (runner) => runner.at_work },
+  { id: "work", label: "At work", wanted: (runner, model) => model.isAtWork(runner) },
   { id: "paused", label: "Paused", wanted: (runner) => runner.paused },
 ];
 const WORDS = {
@@ -75,7 +75,7 @@ function showHealth(model, all) {
   say(by("health"), failing.length ? `${failing.length} failing: ${named}` : all.length ? well : "none");
   set(by("health").parentElement, "data-state", failing.length ? "bad" : "good");
   const paused = all.filter((runner) => runner.paused).length;
-  const working = all.filter((runner) => runner.at_work).map((runner) => runner.name);
+  const working = all.filter((runner) => model.isAtWork(runner)).map((runner) => runner.name);
   const more = working.length > 3 ? ` and ${working.length - 3} more` : "";
   const work = working.length ? `at work: ${working.slice(0, 3).join(", ")}${more}` : "none at work";
   say(by("at-work"), paused ? `${work}; ${paused} paused` : work);
@@ -121,7 +121,7 @@ class Row {
     this.pause = h("button", { type: "button" });
     set(this.run, "aria-label", `Run ${runner.name} now`);
     this.element = h("tr", { role: "row" },
-      h("th", { role: "rowheader", scope: "row" }, h("span", { class: "name" }, runner.name), this.flag, this.what),
+      h("th", { role: "rowheader", scope: "row" }, h("p", {}, h("span", { class: "name" }, runner.name), " ", this.flag), this.what),
       h("td", { role: "cell", "data-label": "Last run" }, this.result, this.error),
       this.spark, this.due,
       h("td", { role: "cell" }, h("div", { class: "commands" }, this.run, this.pause)));
@@ -148,10 +148,11 @@ class Row {
     set(this.element, "data-state", ["failed", "unknown"].includes(last.kind) ? "bad" : null);
   }
 
-  #showFlag({ now, live }, { at_work: atWork, paused, runs }) {
+  #showFlag(model, runner) {
+    const { paused, runs } = runner;
     const flags = [];
-    if (atWork) {
-      const seconds = runs.at_work_since && live ? (now - Date.parse(runs.at_work_since)) / 1000 : 0;
+    if (model.isAtWork(runner)) {
+      const seconds = runs.at_work_since && model.live ? (model.now - Date.parse(runs.at_work_since)) / 1000 : 0;
       flags.push(["work", seconds < 1 ? "at work" : `at work for ${span(seconds)}`]);
     }
     if (paused) flags.push(["paused", "paused"]);
