@@ -13,7 +13,7 @@ from unittest.mock import patch
 import msgspec
 import trio
 
-from conductor_jobs import election, execution, records, standby, supervisor, term, timing
+from conductor_jobs import attempts, election, records, standby, supervisor, term, timing
 from conductor_jobs.clocks import Instant
 from conductor_jobs.lease import Holder, LeaseGrant
 from conductor_jobs.ledger import Ledger
@@ -235,7 +235,7 @@ def services_are_drained_like_ticks() -> AbstractContextManager[Any]:
 
 
 def a_runners_error_ends_the_run() -> AbstractContextManager[Any]:
-    return patch.object(execution, "split_failure", lambda error: (None, error))
+    return patch.object(attempts, "split_failure", lambda error: (None, error))
 
 
 def interval_ticks_drift() -> AbstractContextManager[Any]:
