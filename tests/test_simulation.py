@@ -12,8 +12,9 @@ import trio._core._run as trio_scheduler
 
 from conductor_jobs.testing import Scenario, simulate
 from conductor_jobs.testing.evidence import Evidence
-from conductor_jobs.testing.history import Committed, FaultEvent, History, LifeEvent
+from conductor_jobs.testing.history import Began, ClockSet, Committed, FaultEvent, History, Journaled, LifeEvent
 from conductor_jobs.testing.scenario import ALL_FAULTS
+from conductor_jobs.testing.scheduled_work import SCHEDULED
 from conductor_jobs.testing.simulation import report_of
 
 from .mutants import MUTANTS, Mutant, a_release_deletes_the_row
@@ -78,6 +79,32 @@ def test_a_call_in_the_moment_in_which_its_fault_passes_was_under_it() -> None:
 @pytest.mark.parametrize("seed", [106, 1356, 1579, 1883, 5418, 7049])
 def test_of_ten_thousand_seeds_those_that_were_false_alarms_violate_nothing(seed: int) -> None:
     simulate(Scenario(duration=900.0), seed).check()
+
+
+@pytest.mark.parametrize(
+    ("seed", "hours"),
+    [
+        (1000, 1.0),  # a run that was asked for beside one that was being claimed
+        (76, 1.0),  # what was missed was to be told after an answer that never came
+        (48, 0.5),  # a drain that was cut waited for the end of a run to be told
+        (58, 0.5),  # a false alarm: what waits for a run that is begun again and again is not lost
+    ],
+)
+def test_seeds_that_found_something_about_schedules_violate_nothing(seed: int, hours: float) -> None:
+    simulate(Scenario(duration=3600 * hours), seed).check()
+
+
+def test_schedules_are_tried_with_all_that_may_befall_them() -> None:
+    simulation = simulate(seed=3)
+    entries = [event.entry for event in simulation.history.of(Journaled)]
+    stages = {(entry.runner, entry.stage) for entry in entries if entry.runner in SCHEDULED}
+    assert {name for name, stage in stages if stage == "runner_completed"} == set(SCHEDULED)
+    assert {"runner_misfired", "runner_skipped", "run_unknown", "runner_cancelled"} <= {stage for _, stage in stages}
+    assert "paused" in {entry.result for entry in entries if entry.runner in SCHEDULED}
+    assert "resigning" in {entry.stage for entry in entries}
+    manual = [event for event in simulation.history.of(Began) if event.runner in SCHEDULED and event.due_at is None]
+    assert manual
+    assert len(simulation.history.of(ClockSet)) > 2
 
 
 def test_another_seed_tells_another_story() -> None:
