@@ -143,6 +143,9 @@ class Scheduler:
                 last = Claim(runner.name, now, number, "registered")
                 to_claim.append(last)
             elif last.result is None:
+                if self._runs.is_at_work(runner.name):
+                    # Of the term before, or run by hand: taken up when it has ended, or a rerun would come beside it.
+                    continue
                 self._tell_unknown(runner, last)
                 rerun = runner.on_crash == "rerun"
                 to_claim.append(Claim(runner.name, last.due_at, number, None if rerun else "unknown"))
@@ -152,9 +155,10 @@ class Scheduler:
                 details = {"due_at": iso(last.due_at), "term": last.term}
                 self._recorder.write(runner.name, "schedule_ahead", result="waiting", details=details)
             self._agenda.put(runner.name, runner.schedule, last.due_at)
-        for claim in await self._ledger.claim(scope.term, to_claim):
-            if claim.runner in to_run:
-                self._runs.begin(to_run[claim.runner], claim, scope)
+        with self._runs.reserving(to_run):
+            for claim in await self._ledger.claim(scope.term, to_claim):
+                if claim.runner in to_run:
+                    self._runs.begin(to_run[claim.runner], claim, scope)
 
     async def _begin_due(self, scope: TermScope) -> None:
         while scope.admits and not self._stopping():
@@ -163,12 +167,13 @@ class Scheduler:
             if not taken:
                 return
             if due := [each for each in taken if not self._hold(each)]:
-                await self._begin(due, now, scope)
+                with self._runs.reserving(each.name for each in due):
+                    await self._begin(due, now, scope)
             await trio.lowlevel.checkpoint()
 
     def _hold(self, due: Due) -> bool:
         """Return whether what is due has to wait, since the runner is at work."""
-        if due.name not in self._runs.in_flight:
+        if not self._runs.is_at_work(due.name):
             return False
         self._held.setdefault(due.name, due.first)
         return True
@@ -217,6 +222,8 @@ class Scheduler:
         runner, due_at = self._jobs.named(name), self._held.pop(name, None)
         if due_at is not None and runner.schedule is not None:
             self._agenda.put(name, runner.schedule, due_at - _MICROSECOND)
+            self._look_soon()
+        elif name not in self._agenda:
             self._look_soon()
 
     def _look_soon(self) -> None:

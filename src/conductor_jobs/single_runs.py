@@ -4,7 +4,7 @@ A slow one delays no other. Each run is a task of one nursery, which is open for
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Final, final
 
 import msgspec
@@ -18,7 +18,7 @@ from .registry import TimedJobs
 from .runner_records import Claim
 from .runners import Runner, TickTrigger
 from .surroundings import Surroundings
-from .term import TermScope
+from .term import Named, TermScope
 from .tick_results import TickResult
 from .timeouts import TimeoutWatch
 
@@ -39,6 +39,8 @@ class SingleRuns:
         self._ledger = ledger
         self._stopping = stopping
         self._ticks: dict[str, Tick] = {}
+        # Runners whose claim is asked for: what is to come of it counts as at work, or two runs could (I12).
+        self._reserved: set[str] = set()
         # What has begun and not ended: runs, and whoever is claiming what to begin.
         self._busy: AsyncValue[int] = AsyncValue(0)
         self._nursery: trio.Nursery | None = None
@@ -49,6 +51,20 @@ class SingleRuns:
     def in_flight(self) -> tuple[str, ...]:
         """The names of the runners at work."""
         return tuple(self._ticks)
+
+    def is_at_work(self, name: str) -> bool:
+        """Return whether the runner of this name is at work."""
+        return name in self._ticks
+
+    @contextlib.contextmanager
+    def reserving(self, names: Iterable[str]) -> Generator[None, None, None]:
+        """Let no one else run these runners while inside, none of which is at work."""
+        reserved = set(names)
+        self._reserved |= reserved
+        try:
+            yield
+        finally:
+            self._reserved -= reserved
 
     @contextlib.contextmanager
     def occupied(self) -> Generator[None, None, None]:
@@ -65,9 +81,9 @@ class SingleRuns:
 
     def request(self, runner: Runner, trigger: TickTrigger, scope: TermScope | None) -> Tick | TickResult:
         """Admit a run that belongs to no due instant, or refuse it and journal why. Synchronous."""
-        if self._stopping() or self._nursery is None:
+        if self._stopping() or self._nursery is None or self._nursery.cancel_scope.cancel_called:
             return self._surroundings.refuse("skipped_stopping", trigger, 1, group=runner.name)
-        if runner.name in self._ticks:
+        if runner.name in self._ticks or runner.name in self._reserved:
             return self._surroundings.refuse("skipped_busy", trigger, 1, group=runner.name)
         return self._start(runner, trigger, scope, None)
 
@@ -81,9 +97,13 @@ class SingleRuns:
     ) -> None:
         """Own the runs, and `keep_schedules()`, which begins them. Cancelling interrupts what is in flight."""
         self._after_run = after_run
-        async with trio.open_nursery() as self._nursery:
-            await keep_schedules()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                await keep_schedules()
+                await trio.sleep_forever()
+        finally:
+            # The conductor has failed, and may have to wait for other work before it says so.
+            self._nursery = None
 
     def _start(self, runner: Runner, trigger: TickTrigger, scope: TermScope | None, claim: Claim | None) -> Tick:
         assert self._nursery is not None
@@ -129,5 +149,6 @@ class SingleRuns:
         # A run that was interrupted has not ended: the next term is to know that nobody knows how far it came.
         if tick.result is not None and tick.result.decision == "scheduled":
             ended = msgspec.structs.replace(claim, result="failed" if tick.result.failed_runner_count else "completed")
-            with contextlib.suppress(LeaseLost):
+            # Work of the term like the run itself: a drain waits for it in bounds, and so does this node's next term.
+            with contextlib.suppress(LeaseLost), scope.work(Named(f"the end of runner {claim.runner!r}")):
                 await self._ledger.claim(scope.term, [ended])
