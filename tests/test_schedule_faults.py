@@ -1,6 +1,7 @@
 """Schedules beside a store, a disk or an operator that does what it should not, at the worst moment."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from conductor_jobs.journal_files import JournalFiles
 from conductor_jobs.runner_records import Claim
 from conductor_jobs.testing import HANG, StoreFault
 
-from .scheduled import LEASE, Cluster, Ledger, at, jobs_of
+from .scheduled import LEASE, NOON, Cluster, Ledger, at, jobs_of
 
 
 def never_beside_itself() -> tuple[Ledger, Callable[[TickContext], Any]]:
@@ -200,3 +201,95 @@ async def test_a_run_by_hand_after_a_failure_of_the_conductor_is_refused_and_hol
         assert (await conductor.run_now("quick")).decision == "skipped_stopping"
     assert trio.current_time() == 80
     assert ledger.runs == []
+
+
+class Nonsense:
+    """A store whose answer to one call is what a function makes of the true one."""
+
+    def __init__(self, store: Any, call: str, answer: Callable[[Any], Any]) -> None:
+        self._store, self._call = store, call
+        self.answer: Callable[[Any], Any] | None = answer
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._store, name)
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            answer = await real(*arguments, **named)
+            return answer if name != self._call or self.answer is None else self.answer(answer)
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        pytest.param("paused", lambda _: None, id="paused is None"),
+        pytest.param("paused", lambda _: [["x"]], id="paused is a list of lists"),
+        pytest.param("paused", lambda _: [1, "x"], id="a paused name is a number"),
+        pytest.param("paused", lambda _: "report", id="paused is a text"),
+        pytest.param("claims", lambda _: None, id="claims is None"),
+        pytest.param("claims", lambda _: [None], id="a claim is None"),
+        pytest.param("claims", lambda _: [Claim("report", datetime(2026, 1, 1), 1)], id="no time zone"),
+        pytest.param("claims", lambda _: [Claim("report", at(-1e10), 1)], id="before 1970"),
+        pytest.param("claims", lambda _: [Claim("report", at(0), "1")], id="a term that is a text"),  # type: ignore[arg-type] # on purpose
+        pytest.param("claims", lambda _: [Claim(["x"], at(0), 1)], id="a runner that is a list"),  # type: ignore[arg-type] # on purpose
+        pytest.param("claims", lambda _: [Claim("report", at(0), 1, "lost")], id="a result of its own"),  # type: ignore[arg-type] # on purpose
+        pytest.param("claim", lambda _: None, id="claim returns None"),
+        pytest.param("claim", lambda _: True, id="claim returns True"),
+        pytest.param("claim", lambda _: [None], id="claim returns a list of None"),
+    ],
+)
+async def test_nonsense_of_a_store_is_a_failure_and_runs_nothing(
+    autojump_clock: Any, nursery: Any, call: str, answer: Callable[[Any], Any]
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    nonsense: Any = Nonsense(cluster.store, call, answer)
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(), Every(60)))
+    store._store = nonsense
+    await nursery.start(conductor.run)
+    await trio.sleep(130)
+    assert ledger.runs == []
+    (failed,) = cluster.entries("claim_failed")
+    assert failed.error is not None
+    assert f"{call} returned " in failed.error
+    assert (conductor.status().paused, len(conductor.runner_statuses())) == ((), 1)
+    nonsense.answer = None
+    await trio.sleep(60)
+    assert ledger.due[-1] == 180
+    await conductor.stop()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda kept: [*kept, *kept], lambda kept: [*kept, Claim("other", at(0), 1)]],
+    ids=["twice", "of a runner that nobody asked about"],
+)
+async def test_claims_that_nobody_asked_for_begin_nothing(
+    autojump_clock: Any, nursery: Any, answer: Callable[[Any], Any]
+) -> None:
+    cluster = Cluster()
+    ledger, run = never_beside_itself()
+    conductor, store = cluster.node(jobs_of("report", run, Every(60)))
+    nonsense: Any = Nonsense(cluster.store, "claim", answer)
+    store._store = nonsense
+    await cluster.store.acquire(LEASE, Holder("old", "x"), 1.0)
+    await cluster.store.claim(LEASE, [Claim("report", at(0), 1)])
+    await nursery.start(conductor.run)
+    await trio.sleep(130)
+    assert ledger.due == [60, 120]
+    assert not cluster.entries("runner_failed")
+    await conductor.stop()
+
+
+async def test_by_a_wall_clock_of_before_1970_nothing_is_due_until_it_is_set(autojump_clock: Any, nursery: Any) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    cluster.wall_clock.step(-NOON.timestamp() - 100)
+    conductor, _ = cluster.node(jobs_of("report", ledger.runner(), Every(60), misfire="skip"))
+    await nursery.start(conductor.run)
+    await trio.sleep(50)
+    assert len(conductor.runner_statuses()) == 1
+    assert ledger.runs == []
+    cluster.wall_clock.step(NOON.timestamp() + 100)
+    await trio.sleep(20)
+    assert ledger.runs == [(60, "a", 60)]
+    await conductor.stop()
