@@ -293,3 +293,18 @@ async def test_by_a_wall_clock_of_before_1970_nothing_is_due_until_it_is_set(aut
     await trio.sleep(20)
     assert ledger.runs == [(60, "a", 60)]
     await conductor.stop()
+
+
+async def test_what_became_late_while_the_store_was_asked_who_is_paused_is_a_misfire(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(), Every(60), misfire="skip"))
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    store.fault = lambda call: StoreFault(error=OSError("away")) if call == "paused" else None
+    await trio.sleep(30)
+    store.fault = None
+    await trio.sleep(60)
+    assert ledger.due == [120]
+    await conductor.stop()

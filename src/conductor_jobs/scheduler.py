@@ -168,7 +168,7 @@ class Scheduler:
                 return
             if due := [each for each in taken if not self._hold(each)]:
                 with self._runs.reserving(each.name for each in due):
-                    await self._begin(due, now, scope)
+                    await self._begin(due, scope)
             await trio.lowlevel.checkpoint()
 
     def _hold(self, due: Due) -> bool:
@@ -178,8 +178,10 @@ class Scheduler:
         self._held.setdefault(due.name, due.first)
         return True
 
-    async def _begin(self, due: Sequence[Due], now: datetime, scope: TermScope) -> None:
+    async def _begin(self, due: Sequence[Due], scope: TermScope) -> None:
         paused = await self._ledger.read_paused(scope.term)
+        # Judged after the store has answered, which may have taken long.
+        now = self._recorder.now()
         turns: dict[str, tuple[Due, Turn]] = {}
         claims: list[Claim] = []
         for each in due:
