@@ -1,5 +1,7 @@
 """`conductor-jobs history`: what the runs of each runner came to."""
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -10,10 +12,13 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conductor_jobs import cli
 from conductor_jobs.journal import JournalEntry
@@ -81,6 +86,7 @@ def test_a_program_gets_one_object(folder: Path, capsys: pytest.CaptureFixture[s
     assert report == {
         "begins": "2026-04-01T00:00:00.000Z",
         "ends": "2026-04-01T23:59:59.999Z",
+        "slot_seconds": 3599.999958,
         "line_count": 27,
         "skipped_line_count": 0,
     }
@@ -122,6 +128,28 @@ def test_what_a_runner_says_is_no_end_of_it(tmp_path: Path, capsys: pytest.Captu
     )
     (row,) = json.loads(run(capsys, tmp_path, "--json")[1])["runners"]
     assert (row["runs"], row["failures"], row["max_ms"]) == (1, 0, 3)
+
+
+TIMES = ["", "foo", "~~~", "2026-04-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "2026-04-01T00:00:00Z"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=3),
+            st.sampled_from(TIMES),
+            st.one_of(st.none(), st.integers(), st.floats(allow_nan=False)),
+            st.sampled_from(["runner_completed", "runner_failed", "runner_cancelled", "other"]),
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_others_wrote_is_read(lines: list[tuple[str, str, float | None, str]]) -> None:
+    with TemporaryDirectory() as name, contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
+        (Path(name) / "j.jsonl").write_bytes(b"".join(end(*fields) for fields in lines))
+        for command in ("history", "logs"):
+            for options in ([], ["--json"]):
+                assert cli.main([command, *options, name]) == 0
 
 
 def test_durations_that_are_no_integers_are_rounded_and_none_is_none(

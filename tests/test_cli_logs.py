@@ -131,6 +131,16 @@ def test_entries_are_chosen(
     assert (code, stages(out), err) == (0, expected, "")
 
 
+def test_an_error_is_a_failure_whatever_came_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "2026-04-01.jsonl").write_bytes(
+        line("r", "retried", 1, error="no answer")
+        + line("r", "runner_completed", 2, result="ok")
+        + line(LEASE, "term_overrun", 3, result="running")
+        + line(FRAMEWORK, "journal_lost", 4, result="lost")
+    )
+    assert stages(run(capsys, tmp_path, "--json", "--failed")[1]) == ["retried", "term_overrun", "journal_lost"]
+
+
 def test_a_span_counts_back_from_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     now = datetime.now(UTC)
     for hours in (3, 1):
@@ -150,6 +160,7 @@ def test_without_a_folder_it_is_the_one_that_start_writes_to(
     folder.rename(base / "timed-jobs")
     assert len(stages(run(capsys, "--json", "--logs-dir", base)[1])) == 6
     monkeypatch.setenv("BAA_LOGS_DIR", str(base))
+    monkeypatch.setenv("BAA_CONDUCTOR_LEASE_TTL_SEC", "soon")
     assert len(stages(run(capsys, "--json")[1])) == 6
 
 
@@ -220,7 +231,7 @@ def test_it_follows_nodes_over_midnight_a_failover_and_a_restart(tmp_path: Path)
             await trio.sleep(20)
             await alpha.stop()
             await beta.stop()
-            await trio.sleep(cli_logs.LOOK_INTERVAL)
+            await trio.sleep(2 * cli_logs.LOOK_INTERVAL)
             nursery.cancel_scope.cancel()
 
     on_virtual_time(main)
@@ -285,10 +296,14 @@ def test_a_reader_that_goes_away_ends_it_silently(folder: Path) -> None:
         assert logs.stderr is not None
         logs.stdout.readline()
         logs.stdout.close()
-        # Also where nothing more is written.
-        assert logs.wait(PATIENCE) == 0
-        assert logs.stderr.read() == b""
-        logs.stderr.close()
+        try:
+            # Also where nothing more is written.
+            assert logs.wait(PATIENCE) == 0
+            assert logs.stderr.read() == b""
+        finally:
+            logs.kill()
+            logs.wait()
+            logs.stderr.close()
 
 
 def test_a_reader_that_is_gone_from_the_start_is_no_failure(tmp_path: Path) -> None:

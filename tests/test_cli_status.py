@@ -1,6 +1,8 @@
 """`conductor-jobs status`: what it tells of a node, and what its exit code says; against answers made for it."""
 
 import json
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -8,11 +10,16 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conductor_jobs import cli, local_api_client
+from conductor_jobs import cli, cli_status, local_api_client
+from conductor_jobs.config import SETTINGS
+from conductor_jobs.local_api import serving
+
+from .processes import PATIENCE, started
 
 SECRET = "hunter2"
 STATUS: dict[str, Any] = {
@@ -64,19 +71,21 @@ class FakeLocalAPI:
         self.asked: list[tuple[str, str | None]] = []
         self.delay = 0.0
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler) -> None:
-                self.asked.append((handler.path, handler.headers["Authorization"]))
-                time.sleep(self.delay)
-                status, answer = self.answers[handler.path]
-                body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                handler.send_response(status)
-                handler.send_header("Location", "http://127.0.0.1:9/elsewhere")
-                handler.send_header("Content-Length", str(len(body)))
-                handler.end_headers()
-                handler.wfile.write(body)
+        api = self
 
-            def log_message(self, *_: object) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.asked.append((self.path, self.headers["Authorization"]))
+                time.sleep(api.delay)
+                status, answer = api.answers[self.path]
+                body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - its name there
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -256,6 +265,53 @@ def test_bad_input_is_named_and_ends_with_2(capsys: pytest.CaptureFixture[str], 
     assert (code, out) == (2, "")
     assert f"Invalid value for '{flag}': must be " in err
     assert SECRET not in err
+
+
+def test_it_asks_where_start_serves_by_the_same_names() -> None:
+    assert cli_status.DEFAULT_URL == serving.DEFAULT_URL
+    variables = {parameter.name: parameter.envvar for parameter in cli_status.status_command.params}
+    settings = {setting.name: setting.variable for setting in SETTINGS}
+    assert variables["url"] == settings["local_api"]
+    assert variables["token"] == settings["local_api_token"]
+
+
+REAL_APP = """
+from conductor_jobs import Cron, TimedJobs
+jobs = TimedJobs(interval=0.1)
+
+@jobs.runner("bad")
+async def bad(ctx):
+    raise ValueError("no customer")
+
+@jobs.runner("report", schedule=Cron("0 6 * * *", tz="Europe/Berlin"))
+async def report(ctx):
+    pass
+"""
+
+
+def test_of_a_real_node_it_tells_what_failed_and_what_is_due(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "app.py").write_text(REAL_APP)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with started(tmp_path, "app.py:jobs", "--local-api", url, "--node-id=mini-main", "--host=mini") as node:
+        node.wait_for("runner_failed")
+        deadline, code, out = time.monotonic() + PATIENCE, -1, ""
+        while "failed" not in out:
+            assert time.monotonic() < deadline
+            code, out, _ = run(capsys, "--local-api", url)
+        assert code == 0
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+    headline, _, bad, report = out.splitlines()
+    assert re.fullmatch(
+        r"mini-main on mini \(primary\) leads conductor, term 1, for 2\d\.\d s if not renewed", headline
+    )
+    assert re.match(r"bad +with each tick +[-0-9]{10} [:0-9]{8} failed: no customer, \d+ ms", bad)
+    assert re.match(r"report +0 6 \* \* \*, Europe/Berlin +not yet +[-0-9]{10} 0[45]:00:00, in \d+ (h|min|s)", report)
+    assert run(capsys, "--local-api", url)[0] == 3
 
 
 def test_nothing_but_the_command_and_pythons_own_http_is_imported() -> None:

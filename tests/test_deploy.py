@@ -58,7 +58,7 @@ def container() -> Any:
 def longest_stop() -> float:
     """Seconds that a stop takes at the most, when its work can be cancelled."""
     defaults: Any = Conductor.__init__.__kwdefaults__
-    return defaults["drain_timeout"] + LeaseTiming().patience
+    return float(defaults["drain_timeout"]) + LeaseTiming().patience
 
 
 def understood(arguments: list[str], variables: dict[str, str]) -> tuple[str, Config]:

@@ -1,13 +1,16 @@
 """Following journals: what is new in files that grow, appear, are replaced and go away."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conductor_jobs.journal import FRAMEWORK, JournalEntry
 from conductor_jobs.journal_folders import BadJournal
-from conductor_jobs.journal_format import encode_line
-from conductor_jobs.journal_reader import SkippedLine
+from conductor_jobs.journal_format import decode_line, encode_line
+from conductor_jobs.journal_reader import JournalReader, SkippedLine
 from conductor_jobs.journal_tails import JournalTails
 
 
@@ -163,6 +166,39 @@ def test_files_of_days_before_are_passed_over_and_other_names_never_are(tmp_path
     assert sorted(folder.new()) == ["2026-04-02.jsonl", "2026-04-03.jsonl", "mine.jsonl"]
     folder.append(line("more", 1), "mine.jsonl")
     assert folder.new() == ["more"]
+
+
+LINES = st.lists(
+    st.one_of(
+        st.builds(line, st.sampled_from("abc"), st.floats(0, 59), node=st.sampled_from([None, "alpha", "é"])),
+        st.sampled_from([b"\n", b"rubbish\n", b"\xff\n", line("torn")[:30] + b"\n", line("torn")[:-2] + b"\n"]),
+    ),
+    max_size=12,
+)
+
+
+@given(LINES, st.lists(st.integers(0, 2000), max_size=20), st.binary(max_size=3))
+def test_however_a_file_grows_its_entries_are_those_of_the_whole(
+    lines: list[bytes], cuts: list[int], rest: bytes
+) -> None:
+    text = b"".join(lines) + b"{" + rest.replace(b"\n", b"")
+    with TemporaryDirectory() as name:
+        file = Path(name) / "2026-04-01.jsonl"
+        skipped: list[SkippedLine] = []
+        tails = JournalTails([Path(name)], skipped.append)
+        told: list[bytes] = []
+        written = 0
+        for cut in [*sorted(cuts), len(text)]:
+            with file.open("ab") as end:
+                end.write(text[written:cut])
+            written = max(written, min(cut, len(text)))
+            told += [entry.text for entry in tails.new_lines()]
+        tails.finish()
+        whole = JournalReader(file)
+        assert [decode_line(each) for each in told] == list(whole)
+        assert [(each.line_number, each.torn) for each in skipped] == [
+            (each.line_number, each.torn) for each in whole.skipped
+        ]
 
 
 def test_a_file_that_cannot_be_read_is_named(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

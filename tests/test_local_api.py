@@ -1,6 +1,8 @@
 """The local API over real sockets: what each route answers, and what the commands do."""
 
+import re
 import socket
+import sys
 from typing import Any
 
 import httpx2
@@ -9,7 +11,7 @@ import trio
 
 from conductor_jobs import Conductor, Cron, LeaseTiming, Node, TickContext, TimedJobs
 from conductor_jobs.lease import LeaseStore
-from conductor_jobs.local_api import serve_local_api
+from conductor_jobs.local_api import serve_local_api, views
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
 from .local_api import BEARER, TOKEN, Site, served
@@ -389,6 +391,20 @@ async def test_pages_of_runners_and_limits_of_ticks() -> None:
         )
 
 
+async def test_many_ticks_are_gathered_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def counted(limit: int) -> int:
+        return len((await site.json(f"/v1/ticks?limit={limit}"))["ticks"])
+
+    monkeypatch.setattr(views, "_FRESH_FOR", 1000.0)
+    async with served(quiet(succeeds)) as site:
+        await site.post("/v1/ticks")
+        assert (await counted(4000), await counted(500)) == (1, 1)
+        await site.post("/v1/ticks")
+        assert (await counted(4000), await counted(500), await counted(3999)) == (1, 2, 2)
+        monkeypatch.setattr(views, "_FRESH_FOR", 0.0)
+        assert await counted(4000) == 2
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -425,12 +441,21 @@ async def test_unknown_routes_and_methods_are_refused() -> None:
         assert (await site.client.head("/v1/status")).status_code == 200
 
 
-async def test_metrics_say_what_to_install() -> None:
+async def test_metrics_are_those_of_this_conductor() -> None:
+    async with served(quiet(succeeds)) as site:
+        await site.post("/v1/ticks")
+        response = await site.get("/metrics")
+        assert response.headers["content-type"].startswith("text/plain; version=")
+        assert re.search(r"^conductor_jobs_\w*ticks_total\{.*\} 1\.0$", response.text, re.MULTILINE)
+
+
+async def test_without_their_package_metrics_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "conductor_jobs.metrics", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
     async with served(quiet(succeeds)) as site:
         response = await site.get("/metrics")
-        assert response.status_code in (200, 501)
-        if response.status_code == 501:
-            assert "pip install 'conductor-jobs[metrics]'" in response.json()["message"]
+        assert problem(response) == (501, "not_installed")
+        assert "pip install 'conductor-jobs[metrics]'" in response.json()["message"]
 
 
 async def test_every_answer_bears_the_headers_that_keep_browsers_in() -> None:

@@ -147,7 +147,7 @@ async def test_a_listener_who_falls_behind_what_is_kept_is_told_so(monkeypatch: 
     async with served(quiet(succeeds)) as site, site.listening() as listener:
         await listener.wait_for("hello")
         # More between two looks than is kept, and less than is too much to tell.
-        for _ in range(100):
+        for _ in range(50):
             await site.conductor.run_tick()
         assert (await listener.wait_for("reset")).data == {"reason": "events were missed"}
         batch_id = (await site.post("/v1/ticks")).json()["tick"]["batch_id"]
@@ -321,6 +321,26 @@ async def test_a_cancellation_waits_for_nobody_whose_buffers_are_full() -> None:
 
 async def verbose_failure(ctx: TickContext) -> None:
     raise ValueError("x" * 2000)
+
+
+async def test_who_asked_for_a_long_tick_and_went_away_keeps_no_connection_busy() -> None:
+    async def waits(ctx: TickContext) -> None:
+        await trio.sleep_forever()
+
+    conductor = quiet(waits)
+    async with trio.open_nursery() as nursery, listening("http://127.0.0.1:0", TOKEN) as server:
+        await nursery.start(conductor.run)
+        nursery.start_soon(server.run, conductor)
+        async with httpx2.AsyncClient(base_url=server.urls[0], timeout=PATIENCE) as client:
+            with trio.move_on_after(0.3):
+                await client.post("/v1/ticks?wait=300", headers={"authorization": f"Bearer {TOKEN}"})
+            with trio.fail_after(10):
+                while server._server._connections:
+                    await trio.sleep(0.05)
+        assert conductor.status().batch_in_flight is not None
+        conductor.request_stop()
+        conductor.cancel_work()
+        server.request_stop()
 
 
 async def test_cancelling_ends_it_at_once_with_streams_open() -> None:

@@ -8,14 +8,18 @@ import re
 import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import example, given
+import schemathesis
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
+from schemathesis.core.result import Ok
+
+from conductor_jobs.local_api.openapi import description
 
 from .local_api import TOKEN
 from .real_servers import ServerProcess, free_port
@@ -87,7 +91,7 @@ def spoken(port: int, request: bytes) -> bytes:
 
 def assert_refused_or_answered(answer: bytes) -> None:
     statuses = {int(status) for status in re.findall(rb"HTTP/1\.1 (\d\d\d)", answer)}
-    # 501: a transfer encoding that there is none of, or metrics without their package. 505: HTTP/2.
+    # 501: a transfer encoding that there is none of. 505: HTTP/2.
     assert all(100 <= status < 500 for status in statuses - {501, 505}), answer
     assert TOKEN.encode() not in answer
 
@@ -95,28 +99,33 @@ def assert_refused_or_answered(answer: bytes) -> None:
 # All that the description says
 
 
-def test_what_the_description_describes_holds_for_requests_made_of_it(server: Served, tmp_path: Path) -> None:
+# Without the phase that optimises targets, in which Hypothesis sometimes makes an error of its own here.
+SCHEMA = schemathesis.openapi.from_dict(description()).exclude(path="/v1/events")
+OPERATIONS: list[Any] = [each.ok() for each in SCHEMA.get_all_operations() if isinstance(each, Ok)]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+def test_what_the_description_describes_holds_for_requests_made_of_it(server: Served, operation: Any) -> None:
+    @settings(max_examples=25, phases=[Phase.explicit, Phase.generate, Phase.shrink], deadline=None)
+    @given(operation.as_strategy())
+    def holds(case: Any) -> None:
+        case.call_and_validate(base_url=server.url, headers={"Authorization": f"Bearer {TOKEN}"})
+
+    holds()
+
+
+def test_what_the_description_describes_holds_at_its_edges_and_for_requests_in_a_row(
+    server: Served, tmp_path: Path
+) -> None:
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{server.url}/openapi.json"]
     options = ["-H", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--max-examples", "25", "--no-color"]
     # The stream has no end.
-    excluded = ["/v1/events", *(["/metrics"] if metrics_are_missing(server) else [])]
-    options += [option for path in excluded for option in ("--exclude-path", path)]
+    options += ["--phases", "coverage,stateful", "--exclude-path", "/v1/events"]
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     done = subprocess.run(
         [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=170
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "No failures" in done.stdout or "passed" in done.stdout
-
-
-def metrics_are_missing(server: Served) -> bool:
-    request = urllib.request.Request(f"{server.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
-    try:
-        urllib.request.urlopen(request, timeout=10).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code == 501
-    return False
 
 
 # Nonsense

@@ -6,9 +6,10 @@ import pytest
 import trio
 
 from conductor_jobs import ConductorStopped, Every, TickContext, TimedJobs
+from conductor_jobs.runner_records import Claim
 from conductor_jobs.testing import StoreFault
 
-from .scheduled import LEASE, Cluster, Ledger, at, iso, jobs_of
+from .scheduled import LEASE, Cluster, Ledger, at, crash, iso, jobs_of
 from .support import NodeStore, make_conductor
 
 
@@ -272,4 +273,43 @@ async def test_leaders_work_cannot_wait_for_its_own_resignation(autojump_clock: 
     await nursery.start(conductor.run)
     await trio.sleep(61)
     assert seen == ["refused"]
+    await conductor.stop()
+
+
+async def test_what_a_dead_term_left_is_not_run_again_while_its_runner_is_paused(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    first, its_store = cluster.node(jobs_of("report", ledger.runner(30), Every(60), on_crash="rerun"), "a")
+    await nursery.start(first.run)
+    await trio.sleep(70)
+    await first.pause("report")
+    await crash(first, its_store)
+    second, _ = cluster.node(jobs_of("report", ledger.runner(), Every(60), on_crash="rerun"), "b")
+    await nursery.start(second.run)
+    await trio.sleep(60)
+    assert ledger.due == [60]
+    assert len(cluster.entries("run_unknown", "report")) == 1
+    assert await cluster.store.claims(LEASE) == [Claim("report", at(120), 2, "paused")]
+    await second.resume("report")
+    await trio.sleep(60)
+    assert ledger.due == [60, 180]
+    await second.stop()
+
+
+async def test_who_is_run_now_while_its_instant_is_being_claimed_is_run_for_that_afterwards(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(20), Every(60)))
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    store.fault = lambda call: StoreFault(delay_after=4) if call == "claim" else None
+    await trio.sleep(2)
+    result = await conductor.run_now("report")
+    assert result.decision == "scheduled"
+    assert trio.current_time() == 81
+    await trio.sleep(40)
+    assert ledger.runs == [(61, "a", None), (81, "a", 60)]
+    assert conductor.status().runs_in_flight == ()
     await conductor.stop()

@@ -2,17 +2,22 @@
 
 import io
 import threading
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+import trio
 from trio.testing import MockClock
 
-from conductor_jobs import Holder, Term, TickContext, TimedJobs
+from conductor_jobs import Conductor, Holder, Term, TickContext, TimedJobs, read_journal
 from conductor_jobs.clocks import Clocks
 from conductor_jobs.journal import JournalEntry
 from conductor_jobs.recorder import Recorder
+from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing.memory_cursor import MemoryCursor
+
+from .support import make_conductor, make_jobs, noop
 
 
 class ListJournal:
@@ -252,3 +257,82 @@ def test_log_rejects_what_no_line_could_say_and_writes_nothing(
         context(recorder).log(**said)
     assert str(caught.value) == f"ctx.log: {problem}"
     assert journal.added == []
+
+
+# One more journal
+
+
+def test_a_journal_that_listens_stays_from_run_to_run_and_leaves_nothing_behind(recorder: Recorder) -> None:
+    listening, of_run = ListJournal(), ListJournal()
+    with recorder.writing_to(listening):
+        recorder.write("a", "before")
+        recorder.attach([of_run])
+        recorder.write("a", "during")
+        recorder.attach(())
+        recorder.write("a", "after")
+    recorder.write("a", "gone")
+    assert [entry.stage for entry in listening.added] == ["before", "during", "after"]
+    assert [entry.stage for entry in of_run.added] == ["during"]
+    assert recorder.journals == ()
+
+
+def test_of_journals_that_are_equal_the_one_that_left_is_the_one_that_is_gone(recorder: Recorder) -> None:
+    class Equal(ListJournal):
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Equal)
+
+        __hash__ = None  # type: ignore[assignment] # as of a list
+
+    one, other = Equal(), Equal()
+    first, second = recorder.writing_to(one), recorder.writing_to(other)
+    first.__enter__()
+    second.__enter__()
+    second.__exit__(None, None, None)
+    recorder.write("a", "heard")
+    assert ([len(one.added), len(other.added)]) == [1, 0]
+    first.__exit__(None, None, None)
+
+
+def test_a_journal_given_twice_is_written_to_twice_and_left_once_at_a_time(recorder: Recorder) -> None:
+    journal = ListJournal()
+    with recorder.writing_to(journal):
+        with recorder.writing_to(journal):
+            recorder.write("a", "twice")
+        recorder.write("a", "once")
+    assert [entry.stage for entry in journal.added] == ["twice", "twice", "once"]
+
+
+async def test_a_conductor_tells_one_more_journal_of_its_runs(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def logs(ctx: TickContext) -> None:
+        ctx.log("seen")
+
+    conductor, journal = make_conductor(make_jobs(logs), log_dir=tmp_path, autostart=False)
+    listening = ListJournal()
+    for _ in range(2):
+        with conductor.journaling_to(listening):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(conductor.run)
+                await conductor.run_tick()
+                conductor.request_stop()
+    assert [entry.stage for entry in listening.added] == journal.stages()
+    assert [entry.stage for entry in listening.added].count("seen") == 2
+    with pytest.raises(TypeError, match="Conductor journaling_to journal must have add and flush, not 3"):
+        conductor.journaling_to(3)  # type: ignore[arg-type] # what is tested
+
+
+async def test_a_journal_may_be_added_while_the_conductor_runs(tmp_path: Path, autojump_clock: MockClock) -> None:
+    conductor = Conductor(
+        make_jobs(noop), store=MemoryLeaseStore(), log_dir=tmp_path, autostart=False, boot_clock=lambda: 0.0
+    )
+    listening = ListJournal()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        await conductor.run_tick()
+        with conductor.journaling_to(listening):
+            await conductor.run_tick()
+        await conductor.run_tick()
+        conductor.request_stop()
+    stages = ["tick_started", "runner_started", "runner_completed", "tick_completed"]
+    assert [entry.stage for entry in listening.added] == stages
+    # Whoever listens takes nothing from the files.
+    assert [entry.stage for entry in read_journal(tmp_path)].count("runner_completed") == 3

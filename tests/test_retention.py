@@ -20,6 +20,7 @@ from conductor_jobs.journal_folders import is_journal_name
 from conductor_jobs.retention import prune
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock
+from conductor_jobs.verify import verify
 
 from .processes import started
 from .support import make_conductor, make_jobs, noop
@@ -166,6 +167,8 @@ async def test_it_happens_at_the_start_and_after_each_midnight(
         assert [each.details["file_count"] for each in journal.all("journal_pruned")] == [2, 1, 1, 1, 1]
         assert names(tmp_path) == ["2026-04-12.jsonl", "2026-04-13.jsonl", "2026-04-14.jsonl"]
         await conductor.stop()
+    # What is left can be judged: each file says who wrote it.
+    assert verify([tmp_path]).violation_count == 0
 
 
 async def test_without_it_all_files_are_kept_and_with_nothing_to_delete_nothing_is_said(

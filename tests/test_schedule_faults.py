@@ -32,7 +32,9 @@ def never_beside_itself() -> tuple[Ledger, Callable[[TickContext], Any]]:
     return ledger, run
 
 
-async def test_a_run_by_hand_while_an_instant_is_being_claimed_is_refused(autojump_clock: Any, nursery: Any) -> None:
+async def test_a_run_by_hand_while_an_instant_is_being_claimed_comes_before_it(
+    autojump_clock: Any, nursery: Any
+) -> None:
     cluster = Cluster()
     ledger, run = never_beside_itself()
     conductor, store = cluster.node(jobs_of("report", run, Every(60)))
@@ -40,15 +42,15 @@ async def test_a_run_by_hand_while_an_instant_is_being_claimed_is_refused(autoju
     await trio.sleep(59)
     store.fault = lambda call: StoreFault(delay_after=2) if call == "claim" else None
     await trio.sleep(2)
-    assert (await conductor.run_now("report")).decision == "skipped_busy"
+    assert (await conductor.run_now("report")).decision == "scheduled"
     store.fault = None
     await trio.sleep(60)
-    assert ledger.runs == [(62, "a", 60), (120, "a", 120)]
+    assert ledger.runs == [(61, "a", None), (64, "a", 60), (120, "a", 120)]
     assert not cluster.entries("runner_failed")
     await conductor.stop()
 
 
-async def test_a_run_by_hand_while_a_rerun_is_being_claimed_is_refused(autojump_clock: Any, nursery: Any) -> None:
+async def test_a_run_by_hand_while_a_rerun_is_being_claimed_comes_before_it(autojump_clock: Any, nursery: Any) -> None:
     cluster = Cluster()
     ledger, run = never_beside_itself()
     await cluster.store.acquire(LEASE, Holder("old", "x"), 1.0)
@@ -59,10 +61,10 @@ async def test_a_run_by_hand_while_a_rerun_is_being_claimed_is_refused(autojump_
     await nursery.start(conductor.run)
     await conductor.wait_leader()
     await trio.sleep(0.5)
-    assert (await conductor.run_now("report")).decision == "skipped_busy"
+    assert (await conductor.run_now("report")).decision == "scheduled"
     store.fault = None
     await trio.sleep(60)
-    assert ledger.due == [0, 60]
+    assert ledger.due == [None, 0, 60]
     assert not cluster.entries("runner_failed")
     await conductor.stop()
 

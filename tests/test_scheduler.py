@@ -9,7 +9,7 @@ import trio
 from conductor_jobs import Cron, Every, Holder, TickContext, TimedJobs
 from conductor_jobs.errors import Unusable
 from conductor_jobs.runner_records import Claim
-from conductor_jobs.testing import StoreFault
+from conductor_jobs.testing import HANG, StoreFault
 
 from .scheduled import LEASE, NOON, Cluster, Ledger, at, crash, iso, jobs_of
 from .support import NodeStore, make_conductor
@@ -381,3 +381,32 @@ async def test_a_claim_that_lies_ahead_is_journaled(autojump_clock: Any, nursery
     await trio.sleep(3600)
     assert ledger.due == [10800]
     await conductor.stop()
+
+
+async def test_a_stop_while_it_is_asked_who_is_paused_claims_and_runs_nothing(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(2), Every(60)))
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    store.fault = lambda call: StoreFault(delay_after=3) if call == "paused" else None
+    await trio.sleep(2)
+    await conductor.stop()
+    assert trio.current_time() == 63
+    assert ledger.runs == []
+    assert await cluster.store.claims(LEASE) == [Claim("report", NOON, 1, "registered")]
+
+
+async def test_a_drain_that_is_cut_waits_for_no_store_that_is_to_hear_of_the_end_of_a_run(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(5), Every(60)), drain_timeout=8)
+    await nursery.start(conductor.run)
+    await trio.sleep(62)
+    store.fault = lambda call: HANG if call == "claim" else None
+    await trio.sleep(4)
+    await conductor.stop()
+    assert trio.current_time() == 74
+    assert await cluster.store.claims(LEASE) == [Claim("report", at(60), 1)]

@@ -18,7 +18,7 @@ above it:
     journal, journal_*, recorder, retention
                             entries; the format of a line; writing files, reading them back; how the engine writes;
                             how old files go
-    audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
+    audit_entries, audit_tally, audit_schedules, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
     stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,
                             none by the engine
@@ -57,9 +57,11 @@ above it:
                             finding and opening an APP; telling systemd; what a start starts, in order
     since, durations, run_history
                             since when a journal is read; quantiles of many durations; what runs came to
-    printing, terminal, verify_report, next_report, log_lines, history_report, local_api_client, status_report
-                            how the command prints journals, verdicts, due instants, what runs came to, and a node
-    cli_settings, cli_journals, cli_verify, cli_next, cli_nodes, cli_status, cli_logs, cli_history, cli_control_api, cli
+    printing, terminal, verify_report, next_report, runners_report, log_lines, history_report, local_api_client
+                            how the command prints journals, verdicts, due instants, runners, and what runs came to
+    status_report, cli_settings, cli_store, cli_journals, cli_verify, cli_next, cli_nodes, cli_runners, cli_status
+                            how it prints a node; its settings and its store; its parts
+    cli_logs, cli_history, cli_control_api, cli
                             the command
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.

@@ -66,9 +66,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
 
     def plan(self, observers: Observers) -> Plan:
         """Return the plan of a run that begins now. Raises Unusable for schedules that the store cannot keep."""
-        if self.jobs.scheduled and not keeps_claims(self.store):
-            store, name = type(self.store).__name__, self.jobs.scheduled[0].name
-            raise Unusable(f"{store} keeps no claims, which the schedule of runner {name!r} needs.")
+        self._refuse_schedules_without_claims()
         # Both are settled only now: between construction and run a server may have forked its workers.
         node, incarnation = self.node or Node(), secrets.token_hex(8)
         files = None if self.log_dir is None else JournalFiles(Path(self.log_dir), node.node_id, incarnation)
@@ -90,6 +88,11 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
             on_overrun=self.on_overrun,
             observers=observers,
         )
+
+    def _refuse_schedules_without_claims(self) -> None:
+        if self.jobs.scheduled and not keeps_claims(self.store):
+            store, name = type(self.store).__name__, self.jobs.scheduled[0].name
+            raise Unusable(f"{store} keeps no claims, which the schedule of runner {name!r} needs.")
 
 
 def _is_positive(value: object) -> bool:

@@ -18,6 +18,7 @@ from .cli_history import history_command
 from .cli_logs import logs_command
 from .cli_next import next_command
 from .cli_nodes import nodes_command
+from .cli_runners import runners_command
 from .cli_settings import complete_files, settings_as_flags
 from .cli_status import status_command
 from .cli_verify import verify_command
@@ -68,6 +69,7 @@ _OTHERS = (
     logs_command,
     history_command,
     nodes_command,
+    runners_command,
     verify_command,
     next_command,
     control_api_command,

@@ -27,7 +27,9 @@ def journal_arguments(function: Command) -> Command:
 
 def places_of(paths: tuple[Path, ...], flags: dict[str, str | None]) -> tuple[Path, ...]:
     """Return the folders that were named, or the one that the settings give."""
-    return paths or (read_config(flags, os.environ).log_dir,)
+    # Of all settings only this one matters: a store that lacks its package keeps nobody from reading.
+    variables = {name: text for name, text in os.environ.items() if name == "BAA_LOGS_DIR"}
+    return paths or (read_config(flags, variables).log_dir,)
 
 
 class SkippedLines:

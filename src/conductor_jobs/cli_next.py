@@ -2,13 +2,13 @@
 
 import itertools
 import json
-import os
-import sys
 from datetime import UTC, datetime
 
 import click
 
-from .next_report import headline, instant_lines, utc_text
+from .moments import iso
+from .next_report import headline, instant_lines
+from .printing import reader_may_leave
 from .rules import POSITIVE
 from .schedules import Cron, due_instants
 from .zones import first_moment, load_zone
@@ -44,10 +44,11 @@ def next_command(expression: str, tz: str, after: str | None, count: int, as_jso
         instants = list(itertools.islice(due_instants(cron, start), count))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if as_json:
-        _print(json.dumps([utc_text(due_at) for due_at in instants]))
-    else:
-        _print("\n".join((headline(cron), *instant_lines(cron, instants, start))))
+    with reader_may_leave():
+        if as_json:
+            click.echo(json.dumps([iso(due_at) for due_at in instants]))
+        else:
+            click.echo("\n".join((headline(cron), *instant_lines(cron, instants, start))))
     return _FINE
 
 
@@ -59,11 +60,3 @@ def _moment(text: str, tz: str) -> datetime:
         raise ValueError(
             f"--after must be a time such as 2026-03-28 or 2026-03-28T06:00+01:00, not {text!r}."
         ) from error
-
-
-def _print(text: str) -> None:
-    try:
-        click.echo(text)
-    except BrokenPipeError:
-        # A reader that has gone away, as `head` does, has seen what it wanted; nothing is left to tell at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

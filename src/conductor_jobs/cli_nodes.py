@@ -9,14 +9,13 @@ import click
 import msgspec
 import trio
 
-from .cli_settings import settings_as_flags
+from .cli_settings import lease_name_flag, settings_as_flags
+from .cli_store import existing_store
 from .config import Config, read_config
 from .control_api.asking import look
 from .errors import Unusable
 from .lease import LeaseGrant, NodeSeen, NodeState, Role, keeps_nodes
-from .rules import LINE
 from .store_calls import call_store, problem_text
-from .stores import open_store
 from .stores.urls import shown_url
 from .terminal import one_line
 
@@ -56,17 +55,8 @@ class Standing(msgspec.Struct, frozen=True):
     nodes: list[SeenNode]
 
 
-def _lease_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    name: str | None = LINE.parse(text)
-    if name is None:
-        raise click.BadParameter(f"must be {LINE.words}, not {text!r}.")
-    return name
-
-
 @click.command("nodes")
-@click.option(
-    "--lease-name", default="conductor", metavar=LINE.metavar, callback=_lease_name, help="of which lease  [conductor]"
-)
+@lease_name_flag
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @settings_as_flags(_SETTINGS)
 def nodes_command(lease_name: str, as_json: bool, **flags: str | None) -> int:
@@ -90,10 +80,7 @@ def nodes_command(lease_name: str, as_json: bool, **flags: str | None) -> int:
 
 async def _standing(config: Config, lease_name: str) -> Standing:
     timing = config.timing
-    async with open_store(config.store_url, token=config["shared_token"]) as store:
-        path = getattr(store, "path", None)
-        if path is not None and not path.exists():
-            raise Unusable(f"database {str(path)!r} does not exist: no node has used this store.")
+    async with existing_store(config) as store:
         grant = await call_store(lambda: look(store, lease_name), timing.store_timeout)
         registry = store
         if not keeps_nodes(registry):

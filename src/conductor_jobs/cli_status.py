@@ -13,7 +13,7 @@ from .status_report import NodeStatus, RunnerAnswers, problems_of, report_lines
 from .stderr import tell
 
 FINE, IN_TROUBLE, UNREACHABLE = 0, 1, 3
-_DEFAULT_URL: Final = "http://127.0.0.1:4317"
+DEFAULT_URL: Final = "http://127.0.0.1:4317"
 
 
 @final
@@ -46,10 +46,10 @@ def _obeying(rule: Rule) -> Any:
     "--local-api",
     "url",
     metavar=HTTP_URL.metavar,
-    default=_DEFAULT_URL,
+    default=DEFAULT_URL,
     envvar="BAA_CONDUCTOR_LOCAL_API",
     callback=_obeying(HTTP_URL),
-    help=f"where the node's local API is  [BAA_CONDUCTOR_LOCAL_API; {_DEFAULT_URL}]",
+    help=f"where the node's local API is  [BAA_CONDUCTOR_LOCAL_API; {DEFAULT_URL}]",
 )
 @click.option(
     "--local-api-token",

@@ -78,14 +78,15 @@ class Election:
         self.renew_failures: int = 0
         #: That all confirmed renewals took together, in seconds.
         self.renew_seconds: float = 0.0
-        self._asked_at = trio.current_time()
+        self._asked_at = candidate.clocks.now().trio
 
     @property
     def quiet_for(self) -> float:
         """Seconds since the lease task last asked the store, 0 while it has no reason to; it is less than a ttl."""
         if self._scope is None and self._withdrawn.is_set():
             return 0.0
-        return max(0.0, trio.current_time() - self._asked_at)
+        # By the clocks, since the status is asked for in any thread.
+        return max(0.0, self._candidate.clocks.now().trio - self._asked_at)
 
     @property
     def live_scope(self) -> TermScope | None:

@@ -1,14 +1,13 @@
 """The report of `conductor-jobs history`: a table for a person, an object for a program."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Final, final
 
 import click
 import msgspec
 
-from .run_history import COLUMNS, Column, RunHistory, RunnerHistory
-from .terminal import one_line
+from .run_history import Column, RunHistory, RunnerHistory
+from .terminal import local_time, one_line
 
 _HEAD: Final = ("RUNNER", "RUNS", "FAILED", "CUT SHORT", "P50", "P95", "MAX", "LAST")
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -54,6 +53,7 @@ class HistoryReport(msgspec.Struct, frozen=True):
 
     begins: str
     ends: str
+    slot_seconds: float
     line_count: int
     skipped_line_count: int
     runners: list[RunnerRow]
@@ -62,7 +62,9 @@ class HistoryReport(msgspec.Struct, frozen=True):
 def history_report(history: RunHistory, skipped_line_count: int) -> HistoryReport:
     """Return what was read, for a program."""
     rows = [_row(each, history.column_starts) for each in history.runners]
-    return HistoryReport(history.begins, history.ends, history.line_count, skipped_line_count, rows)
+    return HistoryReport(
+        history.begins, history.ends, history.column_seconds, history.line_count, skipped_line_count, rows
+    )
 
 
 def report_lines(report: HistoryReport) -> Iterator[str]:
@@ -72,9 +74,8 @@ def report_lines(report: HistoryReport) -> Iterator[str]:
         return
     cells = [_cells(row) for row in report.runners]
     widths = [max(map(len, column)) for column in zip(_HEAD, *cells, strict=True)]
-    width = (datetime.fromisoformat(report.ends) - datetime.fromisoformat(report.begins)).total_seconds() / COLUMNS
     yield click.style(f"{_moment(report.begins)} to {_moment(report.ends)}, {report.line_count} lines", dim=True)
-    yield f"{_aligned(_HEAD, widths)}  MEAN DURATION, EACH {_duration(round(width * 1000))}"
+    yield f"{_aligned(_HEAD, widths)}  MEAN DURATION, EACH {_duration(round(report.slot_seconds * 1000))}"
     for row, texts in zip(report.runners, cells, strict=True):
         line = _aligned(texts, widths)
         yield f"{click.style(line, fg='red') if row.failures else line}  {_sparkline(row.slots)}"
@@ -134,4 +135,5 @@ def _duration(milliseconds: int) -> str:
 
 
 def _moment(ts: str) -> str:
-    return f"{datetime.fromisoformat(ts).astimezone():%Y-%m-%d %H:%M:%S}"
+    moment = local_time(ts)
+    return one_line(ts) if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -1,5 +1,6 @@
 """Where journals are: the files of a folder, by names that begin with their day."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,8 +34,9 @@ def files_at(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path] if path.is_file() else []
-    # By listing it, for `glob` tells nobody that it may not look.
-    return sorted(file for file in path.iterdir() if file.suffix == ".jsonl" and file.is_file())
+    # By listing it, for `glob` tells nobody that it may not look; and without asking for the status of each.
+    with os.scandir(path) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.name.endswith(".jsonl") and entry.is_file())
 
 
 def journal_files(paths: Iterable[Path]) -> list[Path]:

@@ -1,6 +1,6 @@
 """Asking a conductor's local API, with what Python brings along: for `conductor-jobs status`."""
 
-import http.client
+from http import HTTPStatus
 from typing import Final, TypeVar, final
 from urllib.parse import urlsplit
 
@@ -41,7 +41,7 @@ class LocalAPIClient:
     def get(self, path: str) -> bytes:
         """Return the JSON that `GET path` answers. Raises Unreachable, or Refused for another answer."""
         status, body = self._asked(path)
-        if status != http.HTTPStatus.OK:
+        if status != HTTPStatus.OK:
             raise Refused(f"{self._url}: {path} answered {status}: {_said(body)}")
         return body
 
@@ -55,9 +55,12 @@ class LocalAPIClient:
     def why_unready(self) -> str | None:
         """Return why the node is not ready, or None. Raises Unreachable."""
         status, body = self._asked("/readyz")
-        return None if status == http.HTTPStatus.OK else _said(body)
+        return None if status == HTTPStatus.OK else _said(body)
 
     def _asked(self, path: str) -> tuple[int, bytes]:
+        # 5 ms that no other command needs to wait for.
+        import http.client
+
         parts = urlsplit(self._url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE)

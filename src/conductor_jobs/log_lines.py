@@ -1,16 +1,14 @@
 """The story of `conductor-jobs logs`: which entries are told, and as what."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import final
 
 import click
 import msgspec
 
-from .journal import JournalEntry
 from .journal_format import LineFacts, decode_line
 from .journal_tails import NewLine
-from .terminal import is_trouble, one_line, person_line
+from .terminal import is_trouble, local_time, one_line, person_line
 
 _NODE_WIDTH = 16
 
@@ -43,7 +41,7 @@ class PersonLines:
     def of(self, line: NewLine) -> Iterator[str]:
         """Yield the line of an entry, after that of its day if it is the first of it."""
         entry = decode_line(line.text)
-        day = local_day(entry)
+        day = local_day(entry.ts)
         if day != self._day:
             self._day = day
             yield click.style(f"-- {day} --", dim=True)
@@ -53,6 +51,7 @@ class PersonLines:
         yield person_line(entry, node)
 
 
-def local_day(entry: JournalEntry) -> str:
+def local_day(ts: str) -> str:
     """Return the day of an entry in local time, which its line is in."""
-    return f"{datetime.fromisoformat(entry.ts).astimezone():%a %Y-%m-%d}"
+    moment = local_time(ts)
+    return "at no time" if moment is None else f"{moment:%a %Y-%m-%d}"

@@ -23,9 +23,9 @@ class Histogram:
     """How many values lie up to each of the `bounds`, and their sum."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+        self.bounds: Sequence[float] = bounds
+        self.counts: list[int] = [0] * (len(bounds) + 1)
+        self.sum: float = 0.0
 
     def add(self, value: float) -> None:
         """Count a value."""
@@ -38,8 +38,8 @@ class RunnerTally:
     """What became of one runner's runs; `last_completed` is in unix seconds, None before the first."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.durations = Histogram(bounds)
-        self.outcomes = dict.fromkeys(get_args(RunnerOutcome), 0)
+        self.durations: Histogram = Histogram(bounds)
+        self.outcomes: dict[str, int] = dict.fromkeys(get_args(RunnerOutcome), 0)
         self.last_completed: float | None = None
 
     def add(self, outcome: RunnerOutcome, seconds: float) -> None:
@@ -58,7 +58,7 @@ class Tallies:
         self._bounds = bounds
         self._runner_limit = runner_limit
         self.ticks: dict[str, int] = dict.fromkeys(get_args(TickDecision), 0)
-        self.tick_durations = Histogram(bounds)
+        self.tick_durations: Histogram = Histogram(bounds)
         self.runners: dict[str, RunnerTally] = {}
 
     def of_runner(self, name: str) -> RunnerTally:

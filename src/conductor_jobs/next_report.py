@@ -4,15 +4,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, tzinfo
 
 from .cron_fields import fields_of, in_words, is_rhythm, next_match
+from .moments import in_both
 from .schedules import Cron
 from .zones import SECOND, first_change, first_moment, is_repeated, load_zone, wall_time
 
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-
-
-def utc_text(due_at: datetime) -> str:
-    """Return a due instant for machines, such as `2026-03-28T05:00:00Z`."""
-    return due_at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def headline(cron: Cron) -> str:
@@ -24,8 +20,7 @@ def instant_lines(cron: Cron, instants: Iterable[datetime], after: datetime) -> 
     """Return a line for each due instant: in local time, in UTC, how long after `after`, and what is odd there."""
     zone, previous = load_zone(cron.tz), after
     for due_at in instants:
-        local = due_at.astimezone(zone)
-        line = f"{local:%a} {local.isoformat(' ', 'minutes')}   {utc_text(due_at)}   in {_duration(due_at - after)}"
+        line = f"{in_both(due_at, zone)}   in {_duration(due_at - after)}"
         note = _oddity(fields_of(cron.expression), zone, previous, due_at)
         yield f"{line}   {note}" if note else line
         previous = due_at

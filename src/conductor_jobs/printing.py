@@ -84,7 +84,8 @@ def reader_may_leave() -> Generator[None, None, None]:
             sys.stdout.flush()
     except BrokenPipeError:
         # Also at the exit, when what is left in the buffer is written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def reader_has_left() -> bool:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import final
 
@@ -18,6 +18,8 @@ from .since import ts_of
 COLUMNS = 24
 # Read and told at once; also what is searched for a file's last line.
 _PART = 1 << 20
+# After every moment.
+_NEVER = "~"
 
 
 class _RunEnd(msgspec.Struct, gc=False):
@@ -62,7 +64,9 @@ class RunnerHistory:
 
     def add(self, end: _RunEnd, column: Column) -> None:
         """Count a run that ended in the column's time."""
-        milliseconds = max(0, round(end.duration_ms or 0))
+        milliseconds = end.duration_ms
+        if type(milliseconds) is not int or milliseconds < 0:
+            milliseconds = max(0, round(milliseconds or 0))
         self.durations.add(milliseconds)
         column.runs += 1
         column.total_ms += milliseconds
@@ -86,9 +90,17 @@ class RunHistory:
         self._runners = runners
         self._of: dict[str, RunnerHistory] = {}
         self.line_count: int = 0
-        self.begins, self.ends = self._span()
+        begins, ends = self._span()
+        #: The moments of the first and of the last line, or `since` if that is later.
+        self.begins: str = begins
+        self.ends: str = ends
+        starts, seconds = _cut(begins, ends)
         #: When each column begins.
-        self.column_starts: list[str] = _cut(self.begins, self.ends)
+        self.column_starts: list[str] = starts
+        self.column_seconds: float = seconds
+        # Of the run that was counted last.
+        self._column = 0
+        self._column_span = _NEVER, _NEVER
 
     @property
     def size(self) -> int:
@@ -102,7 +114,8 @@ class RunHistory:
 
     def read(self, skip: Callable[[SkippedLine], object], advance: Callable[[int], object]) -> None:
         """Read everything once; `advance` is told of the bytes. Raises BadJournal for a file that cannot be read."""
-        for file in self._files:
+        # Of files without a line that has a time there is nothing to tell.
+        for file in self._files if self.begins else ():
             try:
                 self._read(file, skip, advance)
             except OSError as error:
@@ -134,11 +147,20 @@ class RunHistory:
         history = self._of.get(end.runner)
         if history is None:
             history = self._of[end.runner] = RunnerHistory(end.runner)
-        history.add(end, history.columns[max(0, bisect_right(self.column_starts, end.ts) - 1)])
+        history.add(end, history.columns[self._column_at(end.ts)])
+
+    def _column_at(self, ts: str) -> int:
+        # Lines come in the order of time, but for several writers and clocks that are set.
+        begins, ends = self._column_span
+        if not begins <= ts < ends:
+            starts = ["", *self.column_starts[1:], _NEVER]
+            self._column = min(bisect_right(starts, ts), len(self.column_starts)) - 1
+            self._column_span = starts[self._column], starts[self._column + 1]
+        return self._column
 
     def _span(self) -> tuple[str, str]:
         try:
-            firsts = [first_content(file, decode_facts) for file in self._files]
+            firsts = [first_content(file, _timed_facts) for file in self._files]
             lasts = [_last_content(file) for file in self._files]
         except OSError as error:
             raise unreadable(Path(error.filename or self._files[0]), error) from error
@@ -156,14 +178,24 @@ def _last_content(file: Path) -> LineFacts | None:
 def _contents(lines: Iterator[bytes]) -> Iterator[LineFacts]:
     for line in lines:
         try:
-            yield decode_facts(line)
+            yield _timed_facts(line)
         except msgspec.DecodeError:
             continue
 
 
-def _cut(begins: str, ends: str) -> list[str]:
+def _timed_facts(line: bytes) -> LineFacts:
+    facts = decode_facts(line)
+    try:
+        datetime.fromisoformat(facts.ts).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+    return facts
+
+
+def _cut(begins: str, ends: str) -> tuple[list[str], float]:
+    """Return when each column begins, and its seconds."""
     if not begins:
-        return [""]
-    start = datetime.fromisoformat(begins)
-    width: timedelta = (datetime.fromisoformat(ends) - start) / COLUMNS
-    return [ts_of(start + width * column) for column in range(COLUMNS)]
+        return [], 0.0
+    start, end = (datetime.fromisoformat(ts).astimezone(UTC) for ts in (begins, ends))
+    width: timedelta = (end - start) / COLUMNS
+    return [ts_of(start + width * column) for column in range(COLUMNS)], width.total_seconds()

@@ -97,7 +97,7 @@ class Scheduler:
                     await self._take_up_new(scope)
                     await self._begin_due(scope)
             # In one step with the opening of the service, or the stop would not know of it.
-            if self._stopping() or not scope.admits:
+            if not self._may_begin(scope):
                 return
             with scope.work(_WORK, service=True):
                 await self._wait()
@@ -109,6 +109,10 @@ class Scheduler:
             seconds = min(seconds, (start - self._recorder.now()).total_seconds())
         with trio.move_on_after(max(0.0, seconds)):
             await self._changed.wait()
+
+    def _may_begin(self, scope: TermScope) -> bool:
+        # What was claimed by the time of a stop is run; what was about to be claimed is left to the next leader.
+        return scope.admits and not self._stopping()
 
     def _may_keep_schedules(self) -> bool:
         if self._ledger.keeps_claims:
@@ -127,12 +131,18 @@ class Scheduler:
             return
         new = [runner for runner in scheduled if runner.name not in self._agenda]
         for start in range(0, len(new), _AT_ONCE):
+            if not self._may_begin(scope):
+                return
             await self._take_up(new[start : start + _AT_ONCE], scope)
             await trio.lowlevel.checkpoint()
 
     async def _take_up(self, runners: Sequence[Runner], scope: TermScope) -> None:
         """Put runners on the agenda, from the last instant on that was taken of each."""
         now, number = self._recorder.now(), scope.term.number
+        # Also what is to be run again is not run while it is paused: that is how a person ends a row of crashes.
+        paused = await self._ledger.read_paused(scope.term) if self._may_run_again(runners) else frozenset[str]()
+        if not self._may_begin(scope):
+            return
         to_claim: list[Claim] = []
         to_run: dict[str, Runner] = {}
         for runner in runners:
@@ -143,11 +153,8 @@ class Scheduler:
                 last = Claim(runner.name, now, number, "registered")
                 to_claim.append(last)
             elif last.result is None:
-                if self._runs.is_at_work(runner.name):
-                    # Of the term before, or run by hand: taken up when it has ended, or a rerun would come beside it.
-                    continue
                 self._tell_unknown(runner, last)
-                rerun = runner.on_crash == "rerun"
+                rerun = runner.on_crash == "rerun" and runner.name not in paused
                 to_claim.append(Claim(runner.name, last.due_at, number, None if rerun else "unknown"))
                 if rerun:
                     to_run[runner.name] = runner
@@ -155,20 +162,25 @@ class Scheduler:
                 details = {"due_at": iso(last.due_at), "term": last.term}
                 self._recorder.write(runner.name, "schedule_ahead", result="waiting", details=details)
             self._agenda.put(runner.name, runner.schedule, last.due_at)
-        with self._runs.reserving(to_run):
-            for claim in await self._ledger.claim(scope.term, to_claim):
-                if claim.runner in to_run:
-                    self._runs.begin(to_run[claim.runner], claim, scope)
+        for claim in await self._ledger.claim(scope.term, to_claim):
+            if claim.runner in to_run:
+                self._runs.begin(to_run[claim.runner], claim, scope)
+
+    def _may_run_again(self, runners: Sequence[Runner]) -> bool:
+        claims = self._ledger.claims
+        return any(
+            runner.on_crash == "rerun" and runner.name in claims and claims[runner.name].result is None
+            for runner in runners
+        )
 
     async def _begin_due(self, scope: TermScope) -> None:
-        while scope.admits and not self._stopping():
+        while self._may_begin(scope):
             now = self._recorder.now()
             taken = self._agenda.take_due(now, _AT_ONCE)
             if not taken:
                 return
             if due := [each for each in taken if not self._hold(each)]:
-                with self._runs.reserving(each.name for each in due):
-                    await self._begin(due, scope)
+                await self._begin(due, scope)
             await trio.lowlevel.checkpoint()
 
     def _hold(self, due: Due) -> bool:
@@ -180,6 +192,8 @@ class Scheduler:
 
     async def _begin(self, due: Sequence[Due], scope: TermScope) -> None:
         paused = await self._ledger.read_paused(scope.term)
+        if not self._may_begin(scope):
+            return
         # Judged after the store has answered, which may have taken long.
         now = self._recorder.now()
         turns: dict[str, tuple[Due, Turn]] = {}
@@ -224,8 +238,6 @@ class Scheduler:
         runner, due_at = self._jobs.named(name), self._held.pop(name, None)
         if due_at is not None and runner.schedule is not None:
             self._agenda.put(name, runner.schedule, due_at - _MICROSECOND)
-            self._look_soon()
-        elif name not in self._agenda:
             self._look_soon()
 
     def _look_soon(self) -> None:

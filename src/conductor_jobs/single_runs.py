@@ -4,7 +4,7 @@ A slow one delays no other. Each run is a task of one nursery, which is open for
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Final, final
 
 import msgspec
@@ -24,6 +24,7 @@ from .timeouts import TimeoutWatch
 
 # Plain functions of so many runners may be at work in threads at once; any more wait for a thread.
 _THREADS: Final = 100
+_END_OF_RUN: Final = Named("the end of a run, to be told to the store")
 
 
 @final
@@ -39,8 +40,6 @@ class SingleRuns:
         self._ledger = ledger
         self._stopping = stopping
         self._ticks: dict[str, Tick] = {}
-        # Runners whose claim is asked for: what is to come of it counts as at work, or two runs could (I12).
-        self._reserved: set[str] = set()
         # What has begun and not ended: runs, and whoever is claiming what to begin.
         self._busy: AsyncValue[int] = AsyncValue(0)
         self._nursery: trio.Nursery | None = None
@@ -55,16 +54,6 @@ class SingleRuns:
     def is_at_work(self, name: str) -> bool:
         """Return whether the runner of this name is at work."""
         return name in self._ticks
-
-    @contextlib.contextmanager
-    def reserving(self, names: Iterable[str]) -> Generator[None, None, None]:
-        """Let no one else run these runners while inside, none of which is at work."""
-        reserved = set(names)
-        self._reserved |= reserved
-        try:
-            yield
-        finally:
-            self._reserved -= reserved
 
     @contextlib.contextmanager
     def occupied(self) -> Generator[None, None, None]:
@@ -83,7 +72,7 @@ class SingleRuns:
         """Admit a run that belongs to no due instant, or refuse it and journal why. Synchronous."""
         if self._stopping() or self._nursery is None or self._nursery.cancel_scope.cancel_called:
             return self._surroundings.refuse("skipped_stopping", trigger, 1, group=runner.name)
-        if runner.name in self._ticks or runner.name in self._reserved:
+        if runner.name in self._ticks:
             return self._surroundings.refuse("skipped_busy", trigger, 1, group=runner.name)
         return self._start(runner, trigger, scope, None)
 
@@ -119,16 +108,26 @@ class SingleRuns:
             group=runner.name,
             due_at=None if claim is None else claim.due_at,
         )
+        # Somebody may have had it run now while its instant was being claimed: then that comes next (I12).
+        earlier = self._ticks.get(runner.name)
         self._ticks[runner.name] = tick
         self._busy.value += 1
-        self._nursery.start_soon(self._run, runner, tick, timeouts, scope, claim)
+        self._nursery.start_soon(self._run, runner, tick, timeouts, scope, claim, earlier)
         return tick
 
     @trio.lowlevel.enable_ki_protection
     async def _run(
-        self, runner: Runner, tick: Tick, timeouts: TimeoutWatch, scope: TermScope | None, claim: Claim | None
+        self,
+        runner: Runner,
+        tick: Tick,
+        timeouts: TimeoutWatch,
+        scope: TermScope | None,
+        claim: Claim | None,
+        earlier: Tick | None,
     ) -> None:
         try:
+            if earlier is not None:
+                await earlier.ended.wait()
             if runner.timeout is None:
                 await tick.execute()
             else:
@@ -140,7 +139,8 @@ class SingleRuns:
             if claim is not None and scope is not None:
                 await self._end(tick, claim, scope)
         finally:
-            del self._ticks[runner.name]
+            if self._ticks[runner.name] is tick:
+                del self._ticks[runner.name]
             tick.ended.set()
             self.on_end(runner.name)
             self._busy.value -= 1
@@ -149,6 +149,6 @@ class SingleRuns:
         # A run that was interrupted has not ended: the next term is to know that nobody knows how far it came.
         if tick.result is not None and tick.result.decision == "scheduled":
             ended = msgspec.structs.replace(claim, result="failed" if tick.result.failed_runner_count else "completed")
-            # Work of the term like the run itself: a drain waits for it in bounds, and so does this node's next term.
-            with contextlib.suppress(LeaseLost), scope.work(Named(f"the end of runner {claim.runner!r}")):
+            # As work of the term, or a drain that is cut would go on waiting for a store that does not answer.
+            with contextlib.suppress(LeaseLost), scope.work(_END_OF_RUN):
                 await self._ledger.claim(scope.term, [ended])

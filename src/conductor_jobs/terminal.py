@@ -10,8 +10,8 @@ from .journal_format import LineFacts
 
 _RUNNER_WIDTH = 24
 _STAGE_WIDTH = 20
-_BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "missed"})
-_BAD_STAGES = frozenset({"term_overrun", "run_unknown"})
+_BAD_RESULTS = frozenset({"failed", "completed_with_failures", "lost", "misfire", "missed"})
+_BAD_STAGES = frozenset({"runner_misfired", "run_unknown", "schedule_ahead", "term_overrun"})
 # What every runner's start repeats, and a person knows.
 _SAME = frozenset({"controller_id", "host", "max_messages_per_tick", "max_tasks_per_tick", "settle_delay_ms"})
 _CUT_SHORT = frozenset({"lease_expired", "lease_superseded", "drain_timeout", "cancelled"})
@@ -24,8 +24,9 @@ def person_line(entry: JournalEntry, node: str | None = None) -> str:
     """
     runner, stage, result = (one_line(text or "") for text in (entry.runner, entry.stage, entry.result))
     words = f"{runner:<{_RUNNER_WIDTH}} {stage:<{_STAGE_WIDTH}} {result:<12}".rstrip()
-    moment = datetime.fromisoformat(entry.ts).astimezone()
-    when = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}" + (f" {node}" if node else "")
+    moment = local_time(entry.ts)
+    clock = one_line(entry.ts) if moment is None else f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    when = clock + (f" {node}" if node else "")
     line = f"{click.style(when, dim=True)} {_coloured(words, entry)}"
     if entry.duration_ms:
         line += f" {entry.duration_ms:g} ms"
@@ -35,6 +36,14 @@ def person_line(entry: JournalEntry, node: str | None = None) -> str:
         f" {one_line(name)}={one_line(_shown(value))}" for name, value in entry.details.items() if name not in _SAME
     )
     return line + (click.style(details, dim=True) if details else "")
+
+
+def local_time(ts: str) -> datetime | None:
+    """Return the moment of an entry in local time, or None for a text of another's that is no time."""
+    try:
+        return datetime.fromisoformat(ts).astimezone()
+    except (ValueError, OverflowError):
+        return None
 
 
 def is_trouble(entry: JournalEntry | LineFacts) -> bool:

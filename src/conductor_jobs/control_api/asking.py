@@ -7,7 +7,7 @@ from typing import Final, TypeVar, final
 from ..errors import StaleTerm
 from ..lease import TERM_LIMIT, Holder, LeaseGrant, LeaseStore
 from ..store_calls import call_store, checked_grant, problem_text
-from ..stores.http_errors import STALE_TERM
+from ..stores.http_wire import STALE_TERM
 
 T = TypeVar("T")
 

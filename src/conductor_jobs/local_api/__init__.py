@@ -1,6 +1,7 @@
 """The local API: how one conductor stands, over HTTP, for people and programs on its machine.
 
-answers, refusals       what is answered, as structs; JSON, and the headers that every answer bears
+answers, outcomes, refusals
+                        what is answered, as structs; JSON, and the headers that every answer bears
 runs, tick_record, recent
                         what is remembered of the journal, within bounds
 events, streams         the latest events; one listener's stream of them

@@ -19,21 +19,6 @@ RunOutcome = Literal["completed", "failed", "cancelled"]
 
 
 @final
-class Problem(msgspec.Struct, frozen=True):
-    """What is wrong: a word for programs and a sentence for people."""
-
-    error: str
-    message: str
-
-
-@final
-class Health(msgspec.Struct, frozen=True):
-    """All is well."""
-
-    ok: bool = True
-
-
-@final
 class NodeAnswer(msgspec.Struct, frozen=True):
     """A node that can lead."""
 
@@ -225,10 +210,11 @@ class TickAnswer(msgspec.Struct, frozen=True):
 
 @final
 class TicksAnswer(msgspec.Struct, frozen=True):
-    """The latest ticks, the latest first, and the latest errors."""
+    """The latest ticks, the latest first, and the latest errors. `since`: from when on none are missing."""
 
     ticks: Sequence[TickAnswer]
     errors: Sequence["ErrorAnswer"]
+    since: str
 
 
 @final
@@ -241,27 +227,3 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
     batch_id: str
     result: str | None
     error: str
-
-
-@final
-class RunAnswer(msgspec.Struct, frozen=True):
-    """What became of a tick that was asked for; `tick` is None when it was still at work after `wait` seconds."""
-
-    ended: bool
-    tick: TickResult | None
-
-
-@final
-class Done(msgspec.Struct, frozen=True):
-    """It was done."""
-
-    ok: bool = True
-
-
-@final
-class TickRefused(msgspec.Struct, frozen=True):
-    """The tick did not come about, or did not succeed: `error` is its decision."""
-
-    error: str
-    message: str
-    tick: TickResult

@@ -11,12 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from ..conductor import Conductor
 from ..http_serving.connections import Connection
-from ..http_serving.presence import ClientGone
 from ..stderr import tell
 from .cluster import Cluster
 from .commands import Commands
 from .events import Events
-from .exposition import metrics_of
+from .exposition import Exposition
 from .guard import Guard
 from .page_files import PageFiles
 from .publisher import Publisher
@@ -53,19 +52,22 @@ class LocalAPI:
             self._publisher.runners_changed()
 
         commands = Commands(conductor, runners_changed)
-        self._routes = Routes(views, cluster, registered, commands, page, metrics_of(conductor))
+        self._metrics = Exposition(conductor)
+        self._routes = Routes(views, cluster, registered, commands, page, self._metrics)
         self._streams = EventStreams(self._events, most_listeners)
         self._entered = ExitStack()
 
     def __enter__(self) -> Self:
         self._entered.enter_context(self._conductor.journaling_to(self._recent))
+        self._entered.enter_context(self._metrics)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._entered.close()
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Start what makes events."""
+        """Start what makes events, and what measures the loop."""
+        self._metrics.start(nursery)
         nursery.start_soon(self._publisher.look_around)
         nursery.start_soon(self._publisher.ask_around)
 
@@ -97,8 +99,6 @@ class LocalAPI:
             return await self._routes.answer(request)
         except Refused as error:
             return refusal(error)
-        except ClientGone:
-            return refusal(Refused(408, "gone", "the connection was closed before there was an answer."))
         except Exception as error:  # noqa: BLE001 - a fault of ours is told of here, and not to whoever asks
             tell(f"conductor-jobs: local API: {''.join(traceback.format_exception(error))}")
             return refusal(Refused(500, "internal", "the server has a fault, see its output."))

@@ -11,7 +11,7 @@ from ..errors import ConductorStopped
 from ..runner_records import keeps_pauses
 from ..store_calls import problem_text
 from ..tick_results import TickResult
-from .answers import Done, RunAnswer, TickRefused
+from .outcomes import Done, RunAnswer, TickRefused
 from .refusals import Refused, json_answer
 
 #: Seconds for which a tick's end is waited for, if the request does not say.

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from .._version import __version__
-from . import answers
-from .answers import Problem
+from . import answers, outcomes
+from .outcomes import Problem
 
 _JSON: Final = "application/json"
 _REF: Final = "#/components/schemas/{name}"
@@ -16,15 +16,15 @@ _TOKEN: Final[list[dict[str, list[str]]]] = [{"token": []}]
 # What any request may be told: by the guard, or by limits of time and size.
 _ALWAYS: Final = ("400", "401", "403")
 _OF_ANSWERS: Final = (
-    answers.Done,
-    answers.Health,
+    outcomes.Done,
+    outcomes.Health,
     answers.NodesAnswer,
-    answers.Problem,
-    answers.RunAnswer,
+    outcomes.Problem,
+    outcomes.RunAnswer,
     answers.RunnersAnswer,
     answers.StatusAnswer,
     answers.TickAnswer,
-    answers.TickRefused,
+    outcomes.TickRefused,
     answers.TicksAnswer,
 )
 
@@ -49,12 +49,12 @@ def _paths() -> dict[str, Any]:
     wait = _parameter("wait", "number", 0, 300, "seconds for which the tick's end is waited for, 30 by default")
     limit = _parameter("limit", "integer", 1, 4000, "how many of the latest ticks, 100 by default")
     page = [
-        _parameter("limit", "integer", 1, 10_000, "how many runners, 1000 by default"),
+        _parameter("limit", "integer", 1, 1000, "how many runners, 1000 by default"),
         _parameter("offset", "integer", 0, 10**9 - 1, "how many runners to pass over"),
     ]
     return {
-        "/healthz": {"get": _get("Whether the process works", answers.Health, refused=["503"])},
-        "/readyz": {"get": _get("Whether this node takes part", answers.Health, refused=["503"])},
+        "/healthz": {"get": _get("Whether the process works", outcomes.Health, refused=["503"])},
+        "/readyz": {"get": _get("Whether this node takes part", outcomes.Health, refused=["503"])},
         "/metrics": {"get": _text("Metrics, for Prometheus", "text/plain", ["501"])},
         "/openapi.json": {"get": _text("This description", _JSON, [])},
         "/": {"get": _text("The page", "text/html", [])},
@@ -94,11 +94,11 @@ def _get(
 
 
 def _post(summary: str, parameters: Iterable[dict[str, Any]], refused: Iterable[str]) -> dict[str, Any]:
-    return _operation(summary, {"200": _of(answers.Done)}, parameters, [*refused, "408", "413"]) | {"security": _TOKEN}
+    return _operation(summary, {"200": _of(outcomes.Done)}, parameters, [*refused, "408", "413"]) | {"security": _TOKEN}
 
 
 def _tick(summary: str, parameters: Iterable[dict[str, Any]], refused: Iterable[str]) -> dict[str, Any]:
-    responses = {"200": _of(answers.RunAnswer), "202": _of(answers.RunAnswer), "409": _of(answers.TickRefused)}
+    responses = {"200": _of(outcomes.RunAnswer), "202": _of(outcomes.RunAnswer), "409": _of(outcomes.TickRefused)}
     return _operation(summary, responses, parameters, [*refused, "408", "413"]) | {"security": _TOKEN}
 
 

@@ -20,7 +20,7 @@ class PageFiles:
     """`/` and what it loads."""
 
     def __init__(self) -> None:
-        folder = resources.files(__package__).joinpath("page")
+        folder = resources.files("conductor_jobs.local_api").joinpath("page")
         self._files: dict[str, tuple[bytes, str]] = {}
         for file in folder.iterdir():
             suffix = file.name[file.name.rfind(".") :]

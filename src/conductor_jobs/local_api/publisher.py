@@ -15,6 +15,8 @@ from .views import Views
 
 #: Seconds between two looks. What changes twice in between is told once, so that ticks by the thousand cost little.
 LOOK_EVERY: Final = 0.2
+# With so many listeners it is twice as long, for it is their number that costs; with 200, a second.
+_MANY: Final = 50
 #: Seconds between two questions to the store, while somebody listens.
 ASK_EVERY: Final = 2.0
 # Deadlines are computed from two clocks' readings: less is no renewal.
@@ -41,7 +43,7 @@ class Publisher:
         while True:
             self.look()
             await self._events.wake()
-            await trio.sleep(LOOK_EVERY)
+            await trio.sleep(LOOK_EVERY * (1 + self._events.listeners / _MANY))
 
     async def ask_around(self) -> None:
         """Keep what the store says fresh while somebody listens, for ever."""

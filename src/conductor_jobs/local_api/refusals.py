@@ -5,7 +5,7 @@ from typing import Final, final
 import msgspec
 from starlette.responses import Response
 
-from .answers import Problem
+from .outcomes import Problem
 
 #: On every answer. The page needs no more than its own files; nothing may frame it, embed it or guess types.
 HEADERS: Final = {

@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, final
+from typing import Final, final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..http_serving.presence import while_there
-from .answers import Health
 from .cluster import Cluster
 from .commands import DEFAULT_WAIT, LONGEST_WAIT, Commands
-from .exposition import metrics_answer
+from .exposition import Exposition
 from .openapi import description
+from .outcomes import Health
 from .page_files import PageFiles
 from .recent import MOST_TICKS
 from .refusals import Refused, json_answer
@@ -23,8 +22,8 @@ from .views import Views
 Handler = Callable[[Request], Awaitable[Response]]
 
 DEFAULT_TICKS: Final = 100
-DEFAULT_RUNNERS: Final = 1000
-MOST_RUNNERS: Final = 10_000
+#: On a page, and by default.
+MOST_RUNNERS: Final = 1000
 _OF_RUNNER: Final = re.compile(rb"/v1/runners/[^/]+/(pause|resume|run)")
 
 
@@ -39,7 +38,7 @@ class Routes:
         registered: Registered,
         commands: Commands,
         page: PageFiles,
-        metrics: Any,
+        metrics: Exposition,
     ) -> None:
         self._views = views
         self._registered = registered
@@ -88,7 +87,7 @@ class Routes:
         return json_answer(Health())
 
     async def _metrics_text(self, _: Request) -> Response:
-        return metrics_answer(self._metrics)
+        return await self._metrics.answer()
 
     async def _openapi(self, _: Request) -> Response:
         return json_answer(description())
@@ -108,7 +107,7 @@ class Routes:
 
     async def _runners(self, request: Request) -> Response:
         refuse_others(request, "limit", "offset")
-        limit = number(request, "limit", DEFAULT_RUNNERS, MOST_RUNNERS, least=1, kind=int)
+        limit = number(request, "limit", MOST_RUNNERS, MOST_RUNNERS, least=1, kind=int)
         offset = number(request, "offset", 0, 10**9 - 1, least=0, kind=int)
         return json_answer(await self._registered.page(limit, offset))
 
@@ -118,11 +117,11 @@ class Routes:
 
     async def _run_tick(self, request: Request) -> Response:
         wait = await _wait_of(request)
-        return await while_there(request.receive, lambda: self._commands.run_tick(wait))
+        return await self._commands.run_tick(wait)
 
     async def _run_now(self, request: Request) -> Response:
         name, wait = runner_named(request, "run"), await _wait_of(request)
-        return await while_there(request.receive, lambda: self._commands.run_now(name, wait))
+        return await self._commands.run_now(name, wait)
 
     async def _pause(self, request: Request) -> Response:
         return await self._set_paused(request, "pause")
@@ -139,7 +138,7 @@ class Routes:
     async def _resign(self, request: Request) -> Response:
         refuse_others(request)
         await require_no_body(request)
-        return await while_there(request.receive, self._commands.resign)
+        return await self._commands.resign()
 
 
 async def _wait_of(request: Request) -> float:

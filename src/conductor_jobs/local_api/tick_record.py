@@ -20,12 +20,18 @@ class TickRecord:
     __slots__ = ("_failed", "_failures", "_first", "_last", "_runner", "batch_id")
 
     def __init__(self, batch_id: str) -> None:
-        self.batch_id = batch_id
+        self.batch_id: str = batch_id
         self._first: JournalEntry | None = None
         self._last: JournalEntry | None = None
         self._failures: tuple[Failure, ...] = ()
         self._failed = 0
         self._runner: str | None = None
+
+    @property
+    def latest_ts(self) -> str | None:
+        """The time of the latest entry of the tick itself, None before there is one."""
+        told = self._last or self._first
+        return None if told is None else told.ts
 
     def add(self, entry: JournalEntry) -> None:
         """Take an entry of the tick itself."""

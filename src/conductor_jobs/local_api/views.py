@@ -3,6 +3,8 @@
 import time
 from typing import Final, final
 
+import trio
+
 from ..conductor import Conductor
 from .answers import NodeAnswer, StatusAnswer, TicksAnswer
 from .cluster import Cluster, iso
@@ -11,6 +13,9 @@ from .recent import MOST_ERRORS, Recent
 from .refusals import Refused
 
 _SHOWN_ERRORS: Final = 50
+# To make an answer of more ticks takes milliseconds: it is given again for a while, in seconds.
+_FEW_TICKS: Final = 500
+_FRESH_FOR: Final = 0.5
 
 
 @final
@@ -23,6 +28,8 @@ class Views:
         self._cluster = cluster
         self._events = events
         self._writable = writable
+        self._began_at = iso(time.time())
+        self._many_ticks: tuple[int, float, TicksAnswer] | None = None
 
     def status(self) -> StatusAnswer:
         """Return how this node stands."""
@@ -59,8 +66,17 @@ class Views:
         )
 
     def ticks(self, limit: int) -> TicksAnswer:
-        """Return the latest ticks, and the latest errors."""
-        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)))
+        """Return the latest ticks, and the latest errors; of more than 500 as they were half a second ago."""
+        now = trio.current_time()
+        if limit <= _FEW_TICKS:
+            return self._ticks_now(limit)
+        if self._many_ticks is None or self._many_ticks[0] != limit or now - self._many_ticks[1] >= _FRESH_FOR:
+            self._many_ticks = limit, now, self._ticks_now(limit)
+        return self._many_ticks[2]
+
+    def _ticks_now(self, limit: int) -> TicksAnswer:
+        since = self._recent.forgotten_until or self._began_at
+        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)), since)
 
     def why_unhealthy(self) -> Refused | None:
         """Return why the process had better be started anew, or None."""

@@ -11,8 +11,6 @@ from . import http_wire as wire
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-#: The error code of a write under a term that is not the present one.
-STALE_TERM: Final = "stale_term"
 _OK: Final = 200
 _LONGEST_SHOWN: Final = 300
 
@@ -38,7 +36,7 @@ def unwrapped(base_url: str, response: httpx2.Response, content: bytes, what: ty
         raise _not_one(base_url, response, error) from None
     if answer.ok or answer.error is None:
         raise _not_one(base_url, response, None)
-    if answer.error == STALE_TERM:
+    if answer.error == wire.STALE_TERM:
         raise StaleTerm(_clean(answer.message or ""))
     raise _refusal(base_url, response.status_code, answer.error, answer.message or "")
 

@@ -16,6 +16,8 @@ from .http_rules import LONGEST_NAME, check, check_names, check_term, check_word
 Event = Literal["released", "begun"]
 
 LONGEST_TTL: Final = 7 * 86_400.0
+#: The error code of a write under a term that is not the present one.
+STALE_TERM: Final = "stale_term"
 #: How long one question of `GET /v1/leader/wait` may stay open, in seconds.
 LONGEST_WAIT: Final = 30.0
 

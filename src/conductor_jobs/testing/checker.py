@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from ..audit import JournalAudit
 from ..violations import Violation
 from . import rules_of_leases as leases
+from . import rules_of_schedules as schedules
 from . import rules_of_work as work
 from .evidence import Evidence
 from .history import History, Journaled
@@ -35,6 +36,13 @@ RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     work.stops_end,
     work.a_standby_stops_as_a_standby,
     work.a_runners_error_is_its_own,
+    schedules.runs_are_claimed_first,
+    schedules.nothing_is_claimed_to_run_after_a_stop,
+    schedules.claims_are_fenced,
+    schedules.instants_are_run_once,
+    schedules.what_was_left_is_told,
+    schedules.paused_runners_are_not_claimed,
+    schedules.every_instant_is_accounted_for,
     leases.the_store_keeps_the_lease,
     leases.each_term_is_led_once,
     leases.calls_are_given_up,

@@ -12,11 +12,14 @@ from ..lease import Node
 from .effects import LoopTurns
 from .fakes import MockWallClock
 from .faulty_store import HANG, LOST_ANSWER, StoreCall, StoreFault
-from .history import FaultEvent, History
+from .history import ClockSet, FaultEvent, History
 from .life import Life, World
-from .scenario import RUNNER_FAULTS, STORE_FAULTS, Fault, Scenario
+from .operators import Operator
+from .scenario import RUNNER_FAULTS, SCHEDULE_FAULTS, START, STORE_FAULTS, Fault, Scenario
 
-_START = 1_700_000_000.0
+# Most of what is due is due on this grid; a crash comes so long after.
+_GRID = 10.0
+_AROUND_DUE = (-0.01, 0.0, 0.000_001, 0.01, 0.5, 3.0)
 _ENDINGS: dict[str, Callable[[Life], None]] = {"crash": Life.crash, "stop": Life.request_stop, "cancel": Life.cancel}
 _FLAKY = ("slow", "slow answers", "lost answers", "broken answers", "errors", "late writes")
 
@@ -33,6 +36,7 @@ class Cluster:
         self._plan = plan
         self._clock = clock
         self._misdeeds: deque[Fault] = deque()
+        self._wall_clock = MockWallClock(START)
         self._nodes: list[_Node] = []
 
     async def run(self) -> History:
@@ -45,7 +49,7 @@ class Cluster:
             self.scenario.clock_rate(self._seed),
             self.history,
             self._clock,
-            MockWallClock(_START),
+            self._wall_clock,
             turns,
             self._misdeeds,
         )
@@ -70,8 +74,39 @@ class Cluster:
             struck = self._nodes if fault.kind == "outage" else [node]
             for each in struck:
                 nursery.start_soon(each.suffer, fault)
+        elif fault.kind in SCHEDULE_FAULTS:
+            self._apply_to_schedules(fault, node, nursery)
         else:
             node.end(_ENDINGS[fault.kind], fault.seconds)
+
+    def _apply_to_schedules(self, fault: Fault, node: "_Node", nursery: trio.Nursery) -> None:
+        match fault.kind:
+            case "pause":
+                nursery.start_soon(node.operator.pause, fault)
+            case "run now":
+                nursery.start_soon(self._leader_or(node).operator.run_now, fault)
+            case "resign":
+                nursery.start_soon(self._leader_or(node).operator.resign)
+            case "clock step":
+                seconds = fault.seconds if fault.seed % 2 else -fault.seconds
+                self._wall_clock.step(seconds)
+                self.history.events.append(ClockSet(trio.current_time(), "", seconds))
+            case _:
+                nursery.start_soon(self._crash_at_due, fault, node, nursery)
+
+    async def _crash_at_due(self, fault: Fault, node: "_Node", nursery: trio.Nursery) -> None:
+        chance = random.Random(fault.seed)
+        wait = max(0.0, -self._wall_clock() % _GRID + chance.choice(_AROUND_DUE))
+        if trio.current_time() + wait + _GRID < self.scenario.duration - self.scenario.calm:
+            # Answers that come late open the gap between a claim and its run.
+            late = Fault(fault.at, "slow answers", fault.node, wait + _AROUND_DUE[-1], fault.seed)
+            if chance.random() < 0.5:
+                nursery.start_soon(self._leader_or(node).suffer, late)
+            await trio.sleep(wait)
+            self._leader_or(node).end(Life.crash, fault.seconds)
+
+    def _leader_or(self, node: "_Node") -> "_Node":
+        return next((each for each in self._nodes if each.life is not None and each.life.leads), node)
 
 
 @final
@@ -86,7 +121,8 @@ class _Node:
         self._world = world
         self._lives = lives
         self._lives_lived = 0
-        self._life: Life | None = None
+        self.life: Life | None = None
+        self.operator: Operator = Operator(lambda: self.life, cluster.over)
         self._absence = 0.0
         self._faults: list[tuple[Fault, random.Random]] = []
 
@@ -95,17 +131,17 @@ class _Node:
         while not self._cluster.over.is_set():
             self._lives_lived += 1
             self._absence = 0.0
-            self._life = Life(self._world, f"{self.name}.{self._lives_lived}", self._node, self._befalls)
-            self._lives.start_soon(self._life.run)
-            await self._life.gone.wait()
+            self.life = Life(self._world, f"{self.name}.{self._lives_lived}", self._node, self._befalls)
+            self._lives.start_soon(self.life.run)
+            await self.life.gone.wait()
             with trio.move_on_after(self._absence):
                 await self._cluster.over.wait()
 
     def end(self, how: Callable[[Life], None], absence: float = 0.0) -> None:
         """End the life that there is, and have the next begin so many seconds after."""
-        if self._life is not None and not self._life.gone.is_set():
+        if self.life is not None and not self.life.gone.is_set():
             self._absence = absence
-            how(self._life)
+            how(self.life)
 
     async def suffer(self, fault: Fault) -> None:
         """Have calls of the store go wrong for a while."""
@@ -115,9 +151,9 @@ class _Node:
         await trio.sleep(fault.seconds)
         self._faults.remove(window)
         self._world.note(FaultEvent, self.name, fault.kind, False)
-        if not self._faults and self._life is not None:
+        if not self._faults and self.life is not None:
             # Connections that hung through the trouble break when it is over.
-            self._life.store.reset()
+            self.life.store.reset()
 
     def _befalls(self, call: StoreCall) -> StoreFault | None:
         if not self._faults:

@@ -11,6 +11,7 @@ from .history import (
     Asked,
     Began,
     Blocked,
+    ClockSet,
     Committed,
     Ended,
     Event,
@@ -70,6 +71,7 @@ class LifeStory:
         # One that crashed before it began to run has no start of its own.
         self.started_at = seen_at
         self.stop_at: float | None = None
+        self.resigned_at: list[float] = []
         self.crashed_at: float | None = None
         self.ended_at: float | None = None
         self.failure: str | None = None
@@ -105,12 +107,15 @@ class Evidence:
         self.lives: dict[str, LifeStory] = {}
         self.committed: list[Committed] = history.of(Committed)
         self.blocked: list[Blocked] = history.of(Blocked)
+        self.clock_set: list[ClockSet] = []
         self.troubles: dict[str, list[tuple[float, float]]] = {}
         self.end_at: float = max(scenario.duration, *(event.at for event in history.events[-1:]))
         self._open_calls: dict[tuple[str, int], Call] = {}
         for event in history:
             if isinstance(event, FaultEvent):
                 self._take_fault(event)
+            elif isinstance(event, ClockSet):
+                self.clock_set.append(event)
             else:
                 self._take(self.lives.setdefault(event.life, LifeStory(event.life, event.at)), event)
 
@@ -164,6 +169,8 @@ class Evidence:
                 life.started_at = event.at
             case "stop requested":
                 life.stop_at = event.at if life.stop_at is None else life.stop_at
+            case "resigns":
+                life.resigned_at.append(event.at)
             case "crashed":
                 life.crashed_at = event.at
             case _:

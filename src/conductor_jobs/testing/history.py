@@ -5,12 +5,15 @@ clock. What a crashed life still does reaches nobody and is no part of the histo
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeVar, final
 
 import msgspec
 
 from ..journal import JournalEntry
+from ..moments import iso
+from ..runner_records import Claim
 from .effects import Effect
 from .faulty_store import StoreCall
 
@@ -62,6 +65,7 @@ class Committed(Event, frozen=True):
     """The store carried a call out, whoever still waited for it.
 
     `term` is the latest now, `asked_term` the one that was to be renewed; `ttl` is in seconds of the simulated clock.
+    `incarnation` counts those of a life: whoever resigns goes on as another one.
     """
 
     kind = "committed"
@@ -70,15 +74,50 @@ class Committed(Event, frozen=True):
     term: int
     asked_term: int | None = None
     ttl: float = 0.0
+    incarnation: int = 1
+
+
+@final
+class ClaimAsked(Event, frozen=True):
+    """The engine asked the store to keep claims."""
+
+    kind = "claim asked"
+    claims: Sequence[Claim]
+
+
+@final
+class Claimed(Event, frozen=True):
+    """The store kept claims, whoever still waited for it."""
+
+    kind = "claimed"
+    claims: Sequence[Claim]
+
+
+@final
+class ClaimConfirmed(Event, frozen=True):
+    """The engine heard that the store keeps claims."""
+
+    kind = "claim heard"
+    claims: Sequence[Claim]
+
+
+@final
+class PauseSet(Event, frozen=True):
+    """The store took it that a runner is paused, or is not any more."""
+
+    kind = "pause set"
+    runner: str
+    paused: bool
 
 
 @final
 class Began(Event, frozen=True):
-    """A runner's code began to run."""
+    """A runner's code began to run; by its schedule, it was told the instant that it was due at."""
 
     kind = "runner began"
     runner: str
     term: int
+    due_at: datetime | None = None
 
 
 @final
@@ -125,7 +164,7 @@ class Journaled(Event, frozen=True):
 class LifeEvent(Event, frozen=True):
     """A life started, was asked to stop, crashed, ended by itself, or failed with an exception."""
 
-    what: Literal["started", "stop requested", "crashed", "ended", "failed"]
+    what: Literal["started", "stop requested", "resigns", "crashed", "ended", "failed"]
     why: str = ""
     kind = "life"
 
@@ -137,6 +176,14 @@ class FaultEvent(Event, frozen=True):
     fault: str
     on: bool
     kind = "fault"
+
+
+@final
+class ClockSet(Event, frozen=True):
+    """The wall clock of all nodes was set ahead by so many seconds, or back by a negative number."""
+
+    kind = "clock set"
+    seconds: float
 
 
 class History:
@@ -174,6 +221,8 @@ def told(event: Event) -> str:
         if isinstance(value, JournalEntry):
             facts |= {"stage": value.stage, "runner": value.runner, "result": value.result, "error": value.error}
             facts |= {"batch_id": value.batch_id, **dict(value.details)}
+        elif name == "claims":
+            facts |= {claim.runner: f"{iso(claim.due_at)}:{claim.term}:{claim.result}" for claim in value}
         elif name not in ("at", "life", "call"):
             facts[name] = value
     words = " ".join(f"{name}={value}" for name, value in facts.items() if value not in (None, ""))

@@ -1,8 +1,10 @@
 """One incarnation of a simulated node: its conductor, its way to the store, its journal, runners that misbehave."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar, final
 
 import msgspec
@@ -12,28 +14,18 @@ from trio.testing import MockClock
 from ..conductor import Conductor
 from ..failures import error_text
 from ..journal import JournalEntry
-from ..lease import Holder, LeaseGrant, LeaseStore, Node
+from ..lease import LeaseStore, Node
 from ..registry import TimedJobs
+from ..runner_records import keeps_claims
 from ..runners import TickContext
 from ..term import Term
 from .effects import LoopTurns
 from .fakes import MockWallClock
 from .faulty_store import FaultyLeaseStore, StoreCall, StoreFault
-from .history import (
-    Acted,
-    Answered,
-    Asked,
-    Began,
-    Blocked,
-    Committed,
-    Ended,
-    Event,
-    Failed,
-    History,
-    Journaled,
-    LifeEvent,
-)
+from .history import Acted, Began, Blocked, Ended, Event, History, Journaled, LifeEvent
 from .scenario import Fault, Scenario
+from .scheduled_work import SCHEDULED, ScheduledWork
+from .witnesses import EngineSide, StoreSide
 
 E = TypeVar("E", bound=Event)
 
@@ -73,7 +65,9 @@ class Life:
         self._world = world
         self._crashed = False
         self.store: FaultyLeaseStore = FaultyLeaseStore(
-            _StoreSide(world, name), clock_rate=world.clock_rate, watching=bool(scenario.watching)
+            StoreSide(functools.partial(_noted, world, name), world.store),
+            clock_rate=world.clock_rate,
+            watching=bool(scenario.watching),
         )
         self.store.fault = befalls
         self._outside = trio.CancelScope()
@@ -82,9 +76,12 @@ class Life:
         jobs.register_runner("steady", self._steady)
         jobs.register_runner("eager", self._eager)
         jobs.register_runner("limited", self._limited, timeout=TIMEOUT)
-        self._conductor = Conductor(
+        if keeps_claims(world.store):
+            for work in SCHEDULED.values():
+                self._register(jobs, work)
+        self.conductor: Conductor = Conductor(
             jobs,
-            store=_EngineSide(self, self.store),
+            store=EngineSide(self.note, self.store),
             lease_name=LEASE_NAME,
             node=node,
             timing=scenario.timing,
@@ -110,14 +107,24 @@ class Life:
     async def _conduct(self) -> None:
         with self._outside:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._conductor.run)
-                if self._conductor.started:
-                    nursery.start_soon(self._conductor.run_while_leader, self._serve)
+                await nursery.start(self.conductor.run)
+                if self.conductor.started:
+                    nursery.start_soon(self.conductor.run_while_leader, self._serve)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads now."""
+        return self.conductor.leadership.value is not None and not self._crashed
+
+    def note_resignation(self) -> None:
+        """Note that it is about to be told to resign, which concerns leaders only."""
+        if self.leads:
+            self.note(LifeEvent, "resigns")
 
     def request_stop(self) -> None:
         """Ask for a stop."""
         self.note(LifeEvent, "stop requested")
-        self._end_by(self._conductor.request_stop)
+        self._end_by(self.conductor.request_stop)
 
     def cancel(self) -> None:
         """Cancel from outside, which is a stop too."""
@@ -130,12 +137,12 @@ class Life:
         self._crashed = True
         self.store.fault = StoreFault(error=ConnectionError("crashed"))
         self.store.reset()
-        self._end_by(self._conductor.cancel_work)
+        self._end_by(self.conductor.cancel_work)
         self.gone.set()
 
     def _end_by(self, end: Callable[[], None]) -> None:
         # A conductor that does not run yet hears nothing of it: then it is not to begin.
-        if self._conductor.started:
+        if self.conductor.started:
             end()
         else:
             self._outside.cancel()
@@ -177,6 +184,16 @@ class Life:
                 misdeeds.popleft()
                 await self._work("limited", ctx.term, PATIENT_STEPS)
             self._act("limited", ctx.term)
+
+    def _register(self, jobs: TimedJobs, work: ScheduledWork) -> None:
+        async def run(ctx: TickContext) -> None:
+            with self._at_work(work.name, ctx.term, ctx.due_at):
+                self._act(work.name, ctx.term)
+                if seconds := work.length(ctx.due_at):
+                    await trio.sleep(seconds)
+                    self._act(work.name, ctx.term)
+
+        jobs.register_runner(work.name, run, schedule=work.schedule, misfire=work.misfire, on_crash=work.on_crash)
 
     async def _serve(self, term: Term) -> None:
         while True:
@@ -223,75 +240,13 @@ class Life:
         self.note(Acted, runner, term, self._world.turns.turned_at, cleanup)
 
     @contextmanager
-    def _at_work(self, runner: str, term: int) -> Generator[None, None, None]:
-        self.note(Began, runner, term)
+    def _at_work(self, runner: str, term: int, due_at: datetime | None = None) -> Generator[None, None, None]:
+        self.note(Began, runner, term, due_at)
         try:
             yield
         finally:
             self.note(Ended, runner, term)
 
 
-@final
-class _EngineSide:
-    """The store as the engine sees it: what was asked and what came back, when."""
-
-    def __init__(self, life: Life, store: FaultyLeaseStore) -> None:
-        self._life = life
-        self._store = store
-        self._calls = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
-        operation: StoreCall = "campaign" if term is None else "renew"
-        with self._asking(operation, term) as answered:
-            grant = await self._store.acquire(lease_name, holder, ttl, term=term)
-            answered(grant.is_leader, grant.term, grant.expires_in)
-        return grant
-
-    async def release(self, lease_name: str, holder: Holder) -> bool:
-        with self._asking("release", None) as answered:
-            freed = await self._store.release(lease_name, holder)
-            answered(freed, 0, 0.0)
-        return freed
-
-    @contextmanager
-    def _asking(
-        self, operation: StoreCall, term: int | None
-    ) -> Generator[Callable[[bool, int, float], None], None, None]:
-        self._calls += 1
-        call = self._calls
-        self._life.note(Asked, call, operation, term)
-
-        def answered(granted: bool, term: int, expires_in: float) -> None:
-            self._life.note(Answered, call, operation, granted, term, expires_in)
-
-        try:
-            yield answered
-        except BaseException as error:
-            self._life.note(Failed, call, operation, type(error).__name__)
-            raise
-
-
-@final
-class _StoreSide:
-    """The store itself: what it carried out, when, for whom."""
-
-    def __init__(self, world: World, life: str) -> None:
-        self._world = world
-        self._life = life
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._world.store, name)
-
-    async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
-        grant = await self._world.store.acquire(lease_name, holder, ttl, term=term)
-        operation: StoreCall = "campaign" if term is None else "renew"
-        self._world.note(Committed, self._life, operation, grant.is_leader, grant.term, term, ttl)
-        return grant
-
-    async def release(self, lease_name: str, holder: Holder) -> bool:
-        freed = await self._world.store.release(lease_name, holder)
-        self._world.note(Committed, self._life, "release", freed, 0)
-        return freed
+def _noted(world: World, life: str, kind: Callable[..., Event], *facts: Any) -> None:
+    world.note(kind, life, *facts)

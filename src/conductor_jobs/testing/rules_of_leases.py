@@ -16,7 +16,7 @@ LOW_PRIORITY_WAIT = 0.5
 class _Held(NamedTuple):
     """The lease as the store must have it."""
 
-    life: str
+    holder: tuple[str, int]
     term: int
     until: float
 
@@ -25,28 +25,33 @@ def the_store_keeps_the_lease(evidence: Evidence) -> Iterator[Violation]:
     """I3, I4: terms rise at each campaign that is granted; only the holder of an unexpired term renews it."""
     held: _Held | None = None
     highest = 0
-    released: set[str] = set()
+    released: set[tuple[str, int]] = set()
     for event in evidence.committed:
+        holder = event.life, event.incarnation
         if event.operation == "release":
-            released.add(event.life)
-            if event.granted and held is not None and held.life == event.life:
+            released.add(holder)
+            if event.granted and held is not None and held.holder == holder:
                 held = held._replace(until=event.at)
         elif event.granted:
             who = f"{event.life} was granted term {event.term}"
-            if event.life in released:
+            if holder in released:
                 yield violation(event.at, "I4", f"{who} after its release")
-            if held is not None and held.life != event.life and event.at < held.until - SAME:
-                yield violation(event.at, "I4", f"{who} while {held.life} held term {held.term}")
+            if held is not None and held.holder != holder and event.at < held.until - SAME:
+                yield violation(event.at, "I4", f"{who} while {held.holder[0]} held term {held.term}")
             if event.operation == "campaign" and event.term <= highest:
                 yield violation(event.at, "I3", f"{who} after term {highest}")
             if event.operation == "renew" and not _may_renew(held, event):
                 yield violation(event.at, "I4", f"{who} again, which was not its own any more")
             highest = max(highest, event.term)
-            held = _Held(event.life, event.term, event.at + event.ttl)
+            held = _Held(holder, event.term, event.at + event.ttl)
 
 
 def _may_renew(held: _Held | None, event: Committed) -> bool:
-    own = held is not None and held[:2] == (event.life, event.asked_term) and event.term == event.asked_term
+    own = (
+        held is not None
+        and held[:2] == ((event.life, event.incarnation), event.asked_term)
+        and event.term == event.asked_term
+    )
     return own and held is not None and event.at < held.until + SAME
 
 
@@ -85,10 +90,10 @@ def nobody_stays_out(evidence: Evidence) -> Iterator[Violation]:
         asked = [call.asked.at for call in life.calls if call.asked.at <= until]
         work = [event.at for event in life.events if event.kind in ("acted", "runner began", "runner ended")]
         for begin, end in zip([life.started_at, *asked], [*asked, until], strict=True):
-            slack = longest + evidence.blocked_between(begin, end)
-            if end - begin > slack and not any(begin <= at <= end for at in work):
-                what = f"{life.name} asked the store for nothing for {end - begin:.3f} s"
-                yield violation(begin, "I5", what)
+            since = max((at for at in work if begin <= at <= end), default=begin)
+            if end - since > longest + evidence.blocked_between(since, end):
+                what = f"{life.name} asked the store for nothing for {end - since:.3f} s"
+                yield violation(since, "I5", what)
 
 
 def somebody_leads_again(evidence: Evidence) -> Iterator[Violation]:
@@ -119,7 +124,7 @@ def _vacancies(evidence: Evidence) -> Iterator[tuple[float, bool, float]]:
                 free_at, by_release, held = held.until, False, None
             if held is None:
                 yield free_at, by_release, event.at
-            held = _Held(event.life, event.term, event.at + event.ttl)
+            held = _Held((event.life, event.incarnation), event.term, event.at + event.ttl)
     yield (
         (free_at, by_release, evidence.end_at)
         if held is None

@@ -6,6 +6,7 @@ from ..violations import Violation
 from .effects import judge_effects
 from .evidence import SAME, Evidence, LifeStory, violation
 from .history import Acted, Asked, Began, Ended
+from .scheduled_work import SCHEDULED
 
 
 def nothing_past_the_deadline(evidence: Evidence) -> Iterator[Violation]:
@@ -79,9 +80,13 @@ def a_refusal_ends_the_term(evidence: Evidence) -> Iterator[Violation]:
 
 
 def released_after_the_work(evidence: Evidence) -> Iterator[Violation]:
-    """I7: a release comes after all work has ended and the last renewal was asked for."""
+    """I7: a release comes after all work has ended and the last renewal was asked for.
+
+    Nothing comes after it but the campaign of whoever was told to resign.
+    """
     for life in evidence.lives.values():
         released_at: float | None = None
+        resignations = len(life.resigned_at)
         at_work: set[str] = set()
         for event in life.events:
             if isinstance(event, Began):
@@ -92,6 +97,10 @@ def released_after_the_work(evidence: Evidence) -> Iterator[Violation]:
                 released_at = event.at
                 if at_work:
                     yield violation(event.at, "I7", f"{life.name} released with {', '.join(sorted(at_work))} at work")
+            elif (
+                isinstance(event, Asked) and event.operation == "campaign" and released_at is not None and resignations
+            ):
+                released_at, resignations = None, resignations - 1
             if released_at is not None and not (isinstance(event, Asked) and event.operation == "release"):
                 what = f"after its release at {released_at:.6f}, {life.name} {event.kind}"
                 yield violation(event.at, "I7", what)
@@ -120,19 +129,24 @@ def renewed_while_at_work(evidence: Evidence) -> Iterator[Violation]:
 
 
 def one_tick_at_a_time(evidence: Evidence) -> Iterator[Violation]:
-    """I12: one runner of the group at a time; no tick begins once a stop was requested."""
+    """I12: one runner of a group at a time; no tick begins once a stop was requested.
+
+    A runner that has a schedule is a group. What was claimed for it by then is run: see `rules_of_schedules`.
+    """
     for life in evidence.lives.values():
-        at_work: Began | None = None
+        at_work: dict[str, Began] = {}
         for event in life.events:
             if isinstance(event, Began):
-                if at_work is not None:
-                    what = f"{life.name} started {event.runner!r} beside {at_work.runner!r}"
+                group = event.runner if event.runner in SCHEDULED else ""
+                if group in at_work:
+                    what = f"{life.name} started {event.runner!r} beside {at_work[group].runner!r}"
                     yield violation(event.at, "I12", what)
-                at_work = event
+                at_work[group] = event
             elif isinstance(event, Ended):
-                at_work = None
+                at_work.pop(event.runner if event.runner in SCHEDULED else "", None)
         for entry in life.entries:
-            if entry.entry.stage == "tick_started" and _after_stop(evidence, life, entry.at):
+            stage, trigger = entry.entry.stage, entry.entry.details.get("trigger")
+            if stage == "tick_started" and trigger != "schedule" and _after_stop(evidence, life, entry.at):
                 yield violation(entry.at, "I12", f"{life.name} began a tick after a stop had been requested")
 
 

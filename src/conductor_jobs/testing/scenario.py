@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, final, get_args
+from typing import Final, Literal, final, get_args
 
 from ..lease import LeaseStore
 from ..seconds import checked_seconds
@@ -24,12 +24,24 @@ StoreFaultKind = Literal[
 ]
 NodeFaultKind = Literal["crash", "stop", "cancel"]
 RunnerFaultKind = Literal["blocks", "clings", "overstays", "works long", "raises", "stops", "times out"]
-FaultKind = StoreFaultKind | NodeFaultKind | RunnerFaultKind
+ScheduleFaultKind = Literal[
+    "pause",  # an operator pauses a runner, and resumes it later
+    "run now",  # an operator has a runner run, paused or not
+    "resign",  # the leader gives the lease back and runs on
+    "clock step",  # the wall clock of all nodes is set, ahead or back
+    "crash at due",  # the leader crashes around a due instant, with a store that answers late
+]
+FaultKind = StoreFaultKind | NodeFaultKind | RunnerFaultKind | ScheduleFaultKind
 
 STORE_FAULTS: tuple[StoreFaultKind, ...] = get_args(StoreFaultKind)
 NODE_FAULTS: tuple[NodeFaultKind, ...] = get_args(NodeFaultKind)
 RUNNER_FAULTS: tuple[RunnerFaultKind, ...] = get_args(RunnerFaultKind)
-ALL_FAULTS: tuple[FaultKind, ...] = (*STORE_FAULTS, *NODE_FAULTS, *RUNNER_FAULTS)
+SCHEDULE_FAULTS: tuple[ScheduleFaultKind, ...] = get_args(ScheduleFaultKind)
+ALL_FAULTS: tuple[FaultKind, ...] = (*STORE_FAULTS, *NODE_FAULTS, *RUNNER_FAULTS, *SCHEDULE_FAULTS)
+#: What the wall clock shows at the beginning, in unix seconds.
+START: Final = 1_700_000_000.0
+# A clock is set by a little, as by NTP, or by a lot, as by a person; in seconds.
+_CLOCK_STEPS = ((0.0, 2.0), (2.0, 150.0))
 
 
 @final
@@ -57,7 +69,8 @@ class Scenario:
     """A cluster, and what may befall it; times in seconds of the simulated clock.
 
     `nodes` conductors run for `duration`, with a tick every `interval`. About every `fault_gap` one of `faults`
-    strikes, until a calm of four ttls at the end, in which all must recover. `clock_drift`: by what part the store's
+    strikes, of those that concern schedules half as many, until a calm of four ttls at the end, in which all must
+    recover. `clock_drift`: by what part the store's
     clock may run fast or slow; the margin of `timing` has to allow for it. `watching`: whether the store tells standbys
     of releases; None: some seeds so, some so. `store` makes the store; what it keeps in memory, on Trio's clock and
     without threads, replays exactly. Raises ValueError naming the field.
@@ -102,11 +115,19 @@ class Scenario:
 
     def plan(self, seed: int) -> list[Fault]:
         """Draw the faults of a seed."""
-        chance = random.Random(f"plan {seed}")
+        # Two plans, drawn apart: what is added to one kind leaves the others of a seed as they were.
+        of_schedules = [kind for kind in self.faults if kind in SCHEDULE_FAULTS]
+        others = [kind for kind in self.faults if kind not in SCHEDULE_FAULTS]
+        drawn = self._plan(others, self.fault_gap, f"plan {seed}")
+        drawn += self._plan(of_schedules, 2 * self.fault_gap, f"schedules {seed}")
+        return sorted(drawn, key=lambda fault: fault.at)
+
+    def _plan(self, kinds: Sequence[FaultKind], gap: float, seed: str) -> list[Fault]:
+        chance = random.Random(seed)
         faults: list[Fault] = []
         at = 0.0
-        while self.faults and (at := at + chance.expovariate(1 / self.fault_gap)) < self.duration - self.calm:
-            kind = chance.choice(self.faults)
+        while kinds and (at := at + chance.expovariate(1 / gap)) < self.duration - self.calm:
+            kind = chance.choice(kinds)
             node, length = chance.randrange(self.nodes), self._length(kind, chance)
             # Nothing reaches into the calm.
             length = min(length, self.duration - self.calm - at)
@@ -132,7 +153,9 @@ class Scenario:
                 return chance.uniform(self.timing.margin, 1.5 * ttl)
             case "blocks":
                 return chance.uniform(0, 1.5 * ttl)
-            case "crash" | "stop" | "cancel":
+            case "clock step":
+                return chance.uniform(*chance.choice(_CLOCK_STEPS))
+            case "crash" | "stop" | "cancel" | "crash at due":
                 # At once, or long enough for others to have led.
                 return chance.choice((0.0, chance.uniform(0, 2 * ttl)))
             case _:
