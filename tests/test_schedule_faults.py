@@ -310,3 +310,34 @@ async def test_what_became_late_while_the_store_was_asked_who_is_paused_is_a_mis
     await trio.sleep(60)
     assert ledger.due == [120]
     await conductor.stop()
+
+
+async def test_of_two_runs_in_a_row_the_second_may_be_cancelled_first(autojump_clock: Any) -> None:
+    async def exits(ctx: TickContext) -> None:
+        raise SystemExit(3)
+
+    async def lingers(ctx: TickContext) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(30)
+
+    cluster, jobs = Cluster(), TimedJobs()
+    jobs.register_runner("lingers", lingers, schedule=Every(60))
+    conductor, store = cluster.node(jobs)
+
+    async def run() -> None:
+        with pytest.raises(SystemExit):
+            await conductor.run()
+
+    async def run_now() -> None:
+        assert (await conductor.run_now("lingers")).decision == "interrupted"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.sleep(59)
+        store.fault = lambda call: StoreFault(delay_after=2) if call == "claim" else None
+        await trio.sleep(2)
+        nursery.start_soon(run_now)
+        await trio.sleep(4)
+        store.fault = None
+        jobs.register_runner("exits", exits, schedule=Every(1))
+    assert trio.current_time() == 91

@@ -139,7 +139,7 @@ class SingleRuns:
             if claim is not None and scope is not None:
                 await self._end(tick, claim, scope)
         finally:
-            if self._ticks[runner.name] is tick:
+            if self._ticks.get(runner.name) is tick:
                 del self._ticks[runner.name]
             tick.ended.set()
             self.on_end(runner.name)
