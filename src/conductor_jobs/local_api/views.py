@@ -1,15 +1,16 @@
 """What GET answers: made of the conductor, of what is remembered of its journal, and of what the store said last."""
 
-import time
+from datetime import UTC, datetime
 from typing import Final, final
 
 import trio
 
 from ..conductor import Conductor
+from ..moments import ts_of
 from .answers import NodeAnswer, StatusAnswer, TicksAnswer
-from .cluster import Cluster, iso
+from .cluster import Cluster
 from .events import Events
-from .recent import MOST_ERRORS, Recent
+from .recent import Recent
 from .refusals import Refused
 
 _SHOWN_ERRORS: Final = 50
@@ -35,7 +36,7 @@ class Views:
         status, cluster = self._conductor.status(), self._cluster
         node = status.node
         return StatusAnswer(
-            now=iso(time.time()),
+            now=ts_of(datetime.now(UTC)),
             node=NodeAnswer(node.node_id, node.host, node.role, node.priority, node.version),
             lease_name=self._conductor.lease_name,
             ttl=self._conductor.timing.ttl,
@@ -74,7 +75,7 @@ class Views:
         return self._many_ticks[2]
 
     def _ticks_now(self, limit: int) -> TicksAnswer:
-        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)))
+        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(_SHOWN_ERRORS))
 
     def why_unhealthy(self) -> Refused | None:
         """Return why the process had better be started anew, or None."""
