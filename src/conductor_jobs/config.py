@@ -102,7 +102,7 @@ SETTINGS: Final = (
     Setting("state_dir", "state dir", PATH, "for the lease's database", "BAA_STATE_DIR", ".conductor/state"),
     Setting("tmp_dir", "tmp dir", PATH, "noted, and shown by `config`", "BAA_TMP_DIR"),
     Setting(
-        "local_api", "local API", LISTEN_URL, "where to serve the status page; port 0 takes a free one",
+        "local_api", "local API", LISTEN_URL, "where to serve status, metrics and commands; port 0 takes a free one",
         "BAA_CONDUCTOR_LOCAL_API",
     ),
     Setting(
@@ -122,8 +122,6 @@ _OF_JOBS: Final = (
     ("timed_jobs_max_tasks_per_tick", "max_tasks_per_tick", 1),
     ("timed_jobs_settle_delay_ms", "settle_delay", 1000),
 )
-
-
 _OF_TIMING: Final = ("lease_renew_interval_ms", "lease_ttl_sec")
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
