@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from . import failover, fairness, idle, journal, local_api, memory, reading, scale, stores, ticks, watching
+from . import failover, fairness, idle, journal, local_api, memory, reading, scale, schedules, stores, ticks, watching
 from .measuring import ROOT, Table, command, machine
 from .peers import __main__ as peers
 from .peers import installed
@@ -47,6 +47,7 @@ MODULES: dict[str, Callable[..., list[Table]]] = {
     "failover": failover.tables,
     "stores": stores.tables,
     "scale": scale.tables,
+    "schedules": schedules.tables,
     "idle": idle.tables,
     "memory": memory.tables,
     "watching": watching.tables,

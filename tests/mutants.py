@@ -4,20 +4,24 @@ A mutant is a context manager that breaks the engine, or the rules that stores k
 better. `MUTANTS` says of each what it is, and within how many seeds the checker has to catch it.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
 import trio
 
-from conductor_jobs import election, execution, records, standby, supervisor, term, timing
+from conductor_jobs import attempts, election, records, standby, supervisor, term, timing
 from conductor_jobs.clocks import Instant
 from conductor_jobs.lease import Holder, LeaseGrant
+from conductor_jobs.ledger import Ledger
 from conductor_jobs.records import LeaseRecord
+from conductor_jobs.runner_records import Claim
+from conductor_jobs.scheduler import Scheduler
 from conductor_jobs.stores.memory import MemoryLeaseStore
-from conductor_jobs.term import LossReason, TermScope
+from conductor_jobs.term import LossReason, Term, TermScope
 from conductor_jobs.testing.scenario import FaultKind, Scenario
 from conductor_jobs.ticks import TickGroup
 from conductor_jobs.timing import LeaseTiming
@@ -231,7 +235,7 @@ def services_are_drained_like_ticks() -> AbstractContextManager[Any]:
 
 
 def a_runners_error_ends_the_run() -> AbstractContextManager[Any]:
-    return patch.object(execution, "split_failure", lambda error: (None, error))
+    return patch.object(attempts, "split_failure", lambda error: (None, error))
 
 
 def interval_ticks_drift() -> AbstractContextManager[Any]:
@@ -242,6 +246,62 @@ def interval_ticks_drift() -> AbstractContextManager[Any]:
             await self.wait_idle()
 
     return patch.object(TickGroup, "keep_interval", keep_interval)
+
+
+# Of schedules
+
+
+def a_claim_comes_after_the_run() -> AbstractContextManager[Any]:
+    """Nothing is claimed before a run; the claim that ends it is the first that the store hears."""
+    honest = Ledger.claim
+
+    async def claim(self: Ledger, term: Term, claims: Iterable[Claim]) -> Sequence[Claim]:
+        wanted = list(claims)
+        await honest(self, term, [each for each in wanted if each.result is not None])
+        return wanted
+
+    return patch.object(Ledger, "claim", claim)
+
+
+def claims_are_not_fenced() -> AbstractContextManager[Any]:
+    return patch.object(MemoryLeaseStore, "_require_present", lambda self, lease_name, term: None)
+
+
+@contextmanager
+def _the_last_claims_seem(changed: Callable[[Claim, datetime], Claim]) -> Generator[None, None, None]:
+    honest = Ledger.read_claims
+
+    async def read_claims(self: Ledger, term: Term) -> dict[str, Claim]:
+        claims = await honest(self, term)
+        self.claims = {name: changed(claim, self._recorder.now()) for name, claim in claims.items()}
+        return self.claims
+
+    with patch.object(Ledger, "read_claims", read_claims):
+        yield
+
+
+def a_new_leader_forgets_the_gap() -> AbstractContextManager[Any]:
+    """It begins with what is due from now on."""
+
+    def from_now_on(claim: Claim, now: datetime) -> Claim:
+        return claim if claim.result is None else msgspec.structs.replace(claim, due_at=max(now, claim.due_at))
+
+    return _the_last_claims_seem(from_now_on)
+
+
+def an_unended_claim_is_passed_over() -> AbstractContextManager[Any]:
+    return _the_last_claims_seem(lambda claim, _: msgspec.structs.replace(claim, result=claim.result or "completed"))
+
+
+def who_is_paused_is_not_asked() -> AbstractContextManager[Any]:
+    async def read_paused(self: Ledger, term: Term) -> frozenset[str]:
+        return frozenset()
+
+    return patch.object(Ledger, "read_paused", read_paused)
+
+
+def what_was_missed_is_not_told() -> AbstractContextManager[Any]:
+    return patch.object(Scheduler, "_tell_missed", lambda self, due, turn, taken_by_others: None)
 
 
 def _under(*faults: FaultKind, gap: float = 15.0, watching: bool | None = None) -> Scenario:
@@ -272,4 +332,10 @@ MUTANTS: dict[Mutant, tuple[Scenario, int]] = {
     services_are_drained_like_ticks: (ANYTHING, 5),
     a_runners_error_ends_the_run: (ANYTHING, 5),
     interval_ticks_drift: (ANYTHING, 5),
+    a_claim_comes_after_the_run: (ANYTHING, 5),
+    claims_are_not_fenced: (ANYTHING, 10),
+    a_new_leader_forgets_the_gap: (ANYTHING, 5),
+    an_unended_claim_is_passed_over: (ANYTHING, 5),
+    who_is_paused_is_not_asked: (ANYTHING, 10),
+    what_was_missed_is_not_told: (ANYTHING, 5),
 }

@@ -38,8 +38,10 @@ def add_tick(recent: Recent, batch_id: str, *runners: str, error: str | None = N
 
 def test_however_much_happens_little_is_remembered() -> None:
     recent = Recent()
+    assert recent.forgotten_until is None
     for number in range(MOST_TICKS + 10):
         add_tick(recent, f"b{number}", f"r{number % 3}", error="x" * 10_000)
+    assert recent.forgotten_until == TS
     assert len(recent.ticks(10**6)) == MOST_TICKS
     assert recent.ticks(1)[0].batch_id == f"b{MOST_TICKS + 9}"
     assert len(recent.errors(10**6)) == MOST_ERRORS

@@ -295,3 +295,21 @@ async def test_what_a_dead_term_left_is_not_run_again_while_its_runner_is_paused
     await trio.sleep(60)
     assert ledger.due == [60, 180]
     await second.stop()
+
+
+async def test_who_is_run_now_while_its_instant_is_being_claimed_is_run_for_that_afterwards(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(20), Every(60)))
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    store.fault = lambda call: StoreFault(delay_after=4) if call == "claim" else None
+    await trio.sleep(2)
+    result = await conductor.run_now("report")
+    assert result.decision == "scheduled"
+    assert trio.current_time() == 81
+    await trio.sleep(40)
+    assert ledger.runs == [(61, "a", None), (81, "a", 60)]
+    assert conductor.status().runs_in_flight == ()
+    await conductor.stop()

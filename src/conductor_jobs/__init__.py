@@ -18,7 +18,7 @@ above it:
     journal, journal_*, recorder, retention
                             entries; the format of a line; writing files, reading them back; how the engine writes;
                             how old files go
-    audit_entries, audit_tally, audit_terms, audit_ticks, audit_writer, audit, verify
+    audit_entries, audit_tally, audit_schedules, audit_terms, audit_ticks, audit_writer, audit, verify
                             the judge of journals; which files it is given
     stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,
                             none by the engine

@@ -4,6 +4,7 @@
       Writer          its own order: work within its term, all of it before the release (I2, I7, I14)
         OpenTicks     one end for each tick and each run of a runner, one tick at a time (I12)
       LeaseTerms      among the writers of a lease: one holder a term, terms rise, older ones are done (I2, I3)
+        ScheduledRuns each due instant of a runner is run once, and in order (I19)
 
 It sees each line once and keeps what is open, the latest terms, and the first findings: its memory does not grow with
 the number of lines. Where lines are missing it passes over what would need them, and says so.

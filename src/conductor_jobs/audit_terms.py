@@ -9,6 +9,7 @@ from typing import Final, final
 
 import msgspec
 
+from .audit_schedules import ScheduledRuns
 from .lease import Holder
 
 # A term's number is looked up long after its end by nothing but a fault; what is older is not remembered.
@@ -56,6 +57,7 @@ class LeaseTerms:
         self._term_count = 0
         self._first = self._last = (0, "")
         self._highest_begun = 0
+        self.runs: ScheduledRuns = ScheduledRuns()
         #: The highest term of which an act is known.
         self.acting: int = 0
         self.late_act_count: int = 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, Literal, final
 
 from .audit_entries import Line, Report, number, text
+from .audit_schedules import AnnouncedRuns
 from .audit_tally import Tally, WriterReport
 from .audit_terms import LeaseTerms, Mark
 from .audit_ticks import OpenTick, OpenTicks
@@ -53,6 +54,7 @@ class Writer:
         self._term_count = 0
         self._released: str | None = None
         self._resigning = False
+        self._announced = AnnouncedRuns()
 
     @property
     def name(self) -> str:
@@ -138,7 +140,9 @@ class Writer:
                 self._runner_started(entry, where)
             case "runner_completed" | "runner_failed" | "runner_cancelled" | "runner_retrying":
                 self.ticks.end_run(entry, where)
-            case "runner_skipped" | "runner_misfired" | "run_unknown" | "schedule_ahead":
+            case "run_unknown":
+                self._announced.take(entry)
+            case "runner_skipped" | "runner_misfired" | "schedule_ahead":
                 pass
             case _:
                 self._own_entry(entry, where)
@@ -173,6 +177,16 @@ class Writer:
             self._contradicted(self._lease.held(term, mark), where, does)
         if (newer := self._lease.acted(term, mark)) is not None:
             self._report(where, "I3", f"{does}, though a newer one was at work ({newer.where})")
+        self._run_by_schedule(self._lease, entry, where, term)
+
+    def _run_by_schedule(self, lease: LeaseTerms, entry: Line, where: str, term: int) -> None:
+        if text(entry, "due_at") is None:
+            return
+        run = self._announced.run_of(entry, where, term, lines_missing=self.ticks.gap is not None)
+        if run is None:
+            self._tally.incomplete += 1
+        elif (problem := lease.runs.started(entry.runner, run)) is not None:
+            self._report(where, "I19", problem)
 
     def _own_entry(self, entry: Line, where: str) -> None:
         tick = self.ticks.of_run(entry)

@@ -45,6 +45,8 @@ class LineFacts(_Line, gc=False):
     incarnation: Any = None
     lost_entry_count: Any = None
     group: Any = None
+    due_at: Any = None
+    on_crash: Any = None
 
     @property
     def details(self) -> "LineFacts":

@@ -100,16 +100,26 @@ class SingleRuns:
             group=runner.name,
             due_at=None if claim is None else claim.due_at,
         )
+        # Somebody may have had it run now while its instant was being claimed: then that comes next (I12).
+        earlier = self._ticks.get(runner.name)
         self._ticks[runner.name] = tick
         self._busy.value += 1
-        self._nursery.start_soon(self._run, runner, tick, timeouts, scope, claim)
+        self._nursery.start_soon(self._run, runner, tick, timeouts, scope, claim, earlier)
         return tick
 
     @trio.lowlevel.enable_ki_protection
     async def _run(
-        self, runner: Runner, tick: Tick, timeouts: TimeoutWatch, scope: TermScope | None, claim: Claim | None
+        self,
+        runner: Runner,
+        tick: Tick,
+        timeouts: TimeoutWatch,
+        scope: TermScope | None,
+        claim: Claim | None,
+        earlier: Tick | None,
     ) -> None:
         try:
+            if earlier is not None:
+                await earlier.ended.wait()
             if runner.timeout is None:
                 await tick.execute()
             else:
@@ -121,7 +131,8 @@ class SingleRuns:
             if claim is not None and scope is not None:
                 await self._end(tick, claim, scope)
         finally:
-            del self._ticks[runner.name]
+            if self._ticks[runner.name] is tick:
+                del self._ticks[runner.name]
             tick.ended.set()
             self.on_end(runner.name)
             self._busy.value -= 1

@@ -1,7 +1,7 @@
 """Real processes on one lease, killed, frozen and stopped at random, and the judge of what they leave behind.
 
     python -m tests.torture [--rounds N | --leaders N] [--nodes 3] [--ttl 1.0] [--seed S] [--folder DIR]
-                            [--store URL | --server NAME] [--broken ENGINE]
+                            [--due-kills N] [--store URL | --server NAME] [--broken ENGINE]
 
 Each module imports only what stands above it:
 
@@ -13,4 +13,7 @@ Each module imports only what stands above it:
     judging     `judge(folder)`: what of all this must not be
     figures     how long failover, handover and stops took; what lies around a violation
     torture     the rounds, from the first start to the last judgement
+    ledger      scheduled runs as their processes entered them, and the judge of that: each due instant once
+    due_node    one process whose runners have schedules
+    due_kills   the leader is killed at a due second, again and again
 """

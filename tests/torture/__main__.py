@@ -20,9 +20,12 @@ from conductor_jobs.violations import Violation
 
 from ..real_servers.every import STORES, started
 from .broken import BROKEN
+from .due_kills import DueKills
 from .evidence import Folder, Setup
 from .faults import plan, plan_for_leaders
 from .figures import HEADING, figures
+from .ledger import runs
+from .ledger import summary as summary_of_runs
 from .torture import Torture, around, summary
 
 _SHOWN = 5
@@ -44,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lease_name = f"torture-{uuid4().hex}"
         setup = Setup(options.seed, options.nodes, options.ttl, options.broken, url, lease_name)
         folder = Folder(options.folder or Path(scratch) / "evidence")
+        if options.due_kills is not None:
+            return _kill_at_due(setup, folder, options.due_kills)
         rounds = plan(setup.seed, options.rounds, setup.nodes, setup.ttl)
         if options.leaders is not None:
             rounds = plan_for_leaders(setup.seed, options.leaders, setup.ttl)
@@ -61,6 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if violations else 0
 
 
+def _kill_at_due(setup: Setup, folder: Folder, kills: int) -> int:
+    print(f"seed {setup.seed}: {kills} kills at due instants, {setup.nodes} nodes, ttl {setup.ttl:g} s", flush=True)
+    began = time.monotonic()
+    violations = trio.run(DueKills(setup, folder).run, kills, _progress)
+    for line in summary_of_runs(runs(folder.ledger)):
+        print(line)
+    print(f"{time.monotonic() - began:.0f} s, {len(violations)} violations")
+    for violation in violations:
+        print(f"  {violation}")
+    return 1 if violations else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.torture", description=__doc__)
     parser.add_argument("--rounds", type=_at_least(1), default=20, help="20 by default, which take about a minute")
@@ -69,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="decides the faults")
     parser.add_argument(
         "--leaders", type=_at_least(1), metavar="N", help="in place of rounds of all kinds: kill and stop the leader"
+    )
+    parser.add_argument(
+        "--due-kills",
+        type=_at_least(1),
+        metavar="N",
+        help="in place of rounds: kill the leader N times at a due second",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--store", type=_store, metavar="URL", help="by default a SQLite file in the folder")

@@ -23,8 +23,11 @@ _LOOK = 0.005
 class Process:
     """A node, and the one life of it that runs now."""
 
-    def __init__(self, name: str, folder: Folder, note: Callable[[DeedKind, str, int | None], None]) -> None:
+    def __init__(
+        self, name: str, folder: Folder, note: Callable[[DeedKind, str, int | None], None], module: str
+    ) -> None:
         self._name = name
+        self._module = module
         self._folder = folder
         self._note = note
         self._lives = 0
@@ -75,7 +78,7 @@ class Process:
 
     def _start(self) -> None:
         self._lives += 1
-        command = [sys.executable, "-m", "tests.torture.node", str(self._folder.path), self.life]
+        command = [sys.executable, "-m", self._module, str(self._folder.path), self.life]
         with self._folder.stdout(self.life).open("wb") as out, self._folder.stderr(self.life).open("wb") as err:
             self._popen = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=out, stderr=err, process_group=0
@@ -100,10 +103,13 @@ class Process:
 
 @contextmanager
 def processes(
-    nodes: int, folder: Folder, note: Callable[[DeedKind, str, int | None], None]
+    nodes: int,
+    folder: Folder,
+    note: Callable[[DeedKind, str, int | None], None],
+    module: str = "tests.torture.node",
 ) -> Generator[list[Process], None, None]:
     """Yield as many nodes, none of them running yet, and leave none behind."""
-    cluster = [Process(f"n{number + 1}", folder, note) for number in range(nodes)]
+    cluster = [Process(f"n{number + 1}", folder, note, module) for number in range(nodes)]
     try:
         yield cluster
     finally:

@@ -66,6 +66,7 @@ class Folder:
         self.own_store = f"sqlite:///{path / 'conductor.db'}"
         self.journal = path / "journal"
         self.effects = path / "effects.jsonl"
+        self.ledger = path / "ledger.jsonl"
         self._setup = path / "setup.json"
         self._deeds = path / "deeds.jsonl"
         self._lives = path / "lives"

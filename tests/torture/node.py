@@ -131,7 +131,8 @@ async def run(folder: Folder, life: str) -> None:
         print("ready", flush=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, however that came about."""
     # Standard input is a pipe that nobody writes to: it ends with the process that holds its other end.
     os.read(0, 1)
     os._exit(1)
@@ -139,7 +140,7 @@ def _end_with_parent() -> None:
 
 def main(path: str, life: str) -> None:
     folder = Folder(Path(path))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if broken := folder.setup().broken:
         break_engine(broken)
     trio.run(run, folder, life)

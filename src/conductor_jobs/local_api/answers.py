@@ -210,10 +210,11 @@ class TickAnswer(msgspec.Struct, frozen=True):
 
 @final
 class TicksAnswer(msgspec.Struct, frozen=True):
-    """The latest ticks, the latest first, and the latest errors."""
+    """The latest ticks, the latest first, and the latest errors. `since`: from when on none are missing."""
 
     ticks: Sequence[TickAnswer]
     errors: Sequence["ErrorAnswer"]
+    since: str
 
 
 @final

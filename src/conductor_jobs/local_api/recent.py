@@ -44,6 +44,8 @@ class Recent:
         self._changed_runners: dict[str, None] = {}
         self._new_errors: list[ErrorAnswer] = []
         self._too_many = False
+        #: When the latest of the ticks that are not remembered any more ended, or None while all are.
+        self.forgotten_until: str | None = None
 
     def add(self, entry: JournalEntry) -> None:
         """Take an entry."""
@@ -96,7 +98,8 @@ class Recent:
         if record is None:
             record = self._ticks[entry.batch_id] = TickRecord(entry.batch_id)
             if len(self._ticks) > MOST_TICKS:
-                self._ticks.popitem(last=False)
+                _, forgotten = self._ticks.popitem(last=False)
+                self.forgotten_until = forgotten.latest_ts
         record.add(entry)
         self._note(self._changed_ticks, entry.batch_id)
 

@@ -27,6 +27,12 @@ class TickRecord:
         self._failed = 0
         self._runner: str | None = None
 
+    @property
+    def latest_ts(self) -> str | None:
+        """The time of the latest entry of the tick itself, None before there is one."""
+        told = self._last or self._first
+        return None if told is None else told.ts
+
     def add(self, entry: JournalEntry) -> None:
         """Take an entry of the tick itself."""
         if entry.error is not None:

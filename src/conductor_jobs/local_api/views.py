@@ -29,6 +29,7 @@ class Views:
         self._cluster = cluster
         self._events = events
         self._writable = writable
+        self._began_at = ts_of(datetime.now(UTC))
         self._many_ticks: tuple[int, float, TicksAnswer] | None = None
 
     def status(self) -> StatusAnswer:
@@ -75,7 +76,8 @@ class Views:
         return self._many_ticks[2]
 
     def _ticks_now(self, limit: int) -> TicksAnswer:
-        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(_SHOWN_ERRORS))
+        since = self._recent.forgotten_until or self._began_at
+        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(_SHOWN_ERRORS), since)
 
     def why_unhealthy(self) -> Refused | None:
         """Return why the process had better be started anew, or None."""

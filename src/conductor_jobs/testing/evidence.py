@@ -11,9 +11,6 @@ from .history import (
     Asked,
     Began,
     Blocked,
-    ClaimAsked,
-    ClaimConfirmed,
-    Claimed,
     ClockSet,
     Committed,
     Ended,
@@ -23,7 +20,6 @@ from .history import (
     History,
     Journaled,
     LifeEvent,
-    PauseSet,
 )
 from .scenario import Scenario
 

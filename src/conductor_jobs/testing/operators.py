@@ -43,7 +43,8 @@ class Operator:
 
     async def _until_done(self, call: Callable[[Conductor], Awaitable[object]]) -> None:
         while not self._over.is_set() and not await self._once(call):
-            await trio.sleep(_AGAIN)
+            with trio.move_on_after(_AGAIN):
+                await self._over.wait()
 
     async def _once(self, call: Callable[[Conductor], Awaitable[object]]) -> bool:
         # The node may be gone, or going, and the store away: then a person tries again, or gives up.

@@ -90,10 +90,10 @@ def nobody_stays_out(evidence: Evidence) -> Iterator[Violation]:
         asked = [call.asked.at for call in life.calls if call.asked.at <= until]
         work = [event.at for event in life.events if event.kind in ("acted", "runner began", "runner ended")]
         for begin, end in zip([life.started_at, *asked], [*asked, until], strict=True):
-            slack = longest + evidence.blocked_between(begin, end)
-            if end - begin > slack and not any(begin <= at <= end for at in work):
-                what = f"{life.name} asked the store for nothing for {end - begin:.3f} s"
-                yield violation(begin, "I5", what)
+            since = max((at for at in work if begin <= at <= end), default=begin)
+            if end - since > longest + evidence.blocked_between(since, end):
+                what = f"{life.name} asked the store for nothing for {end - since:.3f} s"
+                yield violation(since, "I5", what)
 
 
 def somebody_leads_again(evidence: Evidence) -> Iterator[Violation]:

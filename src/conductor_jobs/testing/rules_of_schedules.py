@@ -5,7 +5,7 @@ was lost. What the journal tells is taken at its word only where the runner's po
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, final
 
 from ..runner_records import Claim
@@ -67,9 +67,8 @@ def instants_are_run_once(evidence: Evidence) -> Iterator[Violation]:
             if instant in begun:
                 yield violation(event.at, "I19", f"{event.life} ran {_name(instant)} for the second time")
             begun.add(instant)
-        elif isinstance(event, Journaled) and event.entry.stage == "run_unknown":
-            if SCHEDULED[event.entry.runner].on_crash == "rerun":
-                begun.discard((event.entry.runner, _moment(event.entry.details["due_at"])))
+        elif isinstance(event, Journaled) and event.entry.details.get("on_crash") == "rerun":
+            begun.discard((event.entry.runner, _moment(event.entry.details["due_at"])))
 
 
 def what_was_left_is_told(evidence: Evidence) -> Iterator[Violation]:
@@ -81,10 +80,10 @@ def what_was_left_is_told(evidence: Evidence) -> Iterator[Violation]:
             told.add((event.entry.runner, _moment(event.entry.details["due_at"])))
         for claim in event.claims if isinstance(event, Claimed) else ():
             left = kept.get(claim.runner)
-            if left is not None and left.result is None and left.term < claim.term:
-                if (left.runner, left.due_at) not in told:
-                    what = f"{event.life} went on after {_told(left)}, which term {left.term} never ended"
-                    yield violation(event.at, "I19", f"{what}, and did not say so")
+            was_left = left is not None and left.result is None and left.term < claim.term
+            if left is not None and was_left and (left.runner, left.due_at) not in told:
+                what = f"{event.life} went on after {_told(left)}, which term {left.term} never ended"
+                yield violation(event.at, "I19", f"{what}, and did not say so")
             kept[claim.runner] = claim
 
 

@@ -5,8 +5,7 @@ from typing import Final, final
 
 import msgspec
 
-from ..registry import TimedJobs
-from ..runners import Misfire, OnCrash, Runner, RunnerFunction
+from ..runners import Misfire, OnCrash
 from ..schedules import Cron, Every
 
 

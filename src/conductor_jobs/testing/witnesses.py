@@ -29,6 +29,7 @@ class EngineSide:
         return getattr(self._store, name)
 
     async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+        """See `LeaseStore.acquire`."""
         operation: StoreCall = "campaign" if term is None else "renew"
         with self._asking(operation, term) as answered:
             grant: LeaseGrant = await self._store.acquire(lease_name, holder, ttl, term=term)
@@ -36,12 +37,14 @@ class EngineSide:
         return grant
 
     async def release(self, lease_name: str, holder: Holder) -> bool:
+        """See `LeaseStore.release`."""
         with self._asking("release", None) as answered:
             freed: bool = await self._store.release(lease_name, holder)
             answered(freed, 0, 0.0)
         return freed
 
     async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """See `ClaimStore.claim`."""
         self._note(ClaimAsked, tuple(claims))
         kept: Sequence[Claim] = await self._store.claim(lease_name, claims)
         self._note(ClaimConfirmed, tuple(kept))
@@ -79,22 +82,26 @@ class StoreSide:
         return getattr(self._store, name)
 
     async def acquire(self, lease_name: str, holder: Holder, ttl: float, *, term: int | None = None) -> LeaseGrant:
+        """See `LeaseStore.acquire`."""
         grant: LeaseGrant = await self._store.acquire(lease_name, holder, ttl, term=term)
         operation: StoreCall = "campaign" if term is None else "renew"
         self._note(Committed, operation, grant.is_leader, grant.term, term, ttl, self._number_of(holder))
         return grant
 
     async def release(self, lease_name: str, holder: Holder) -> bool:
+        """See `LeaseStore.release`."""
         freed: bool = await self._store.release(lease_name, holder)
         self._note(Committed, "release", freed, 0, None, 0.0, self._number_of(holder))
         return freed
 
     async def claim(self, lease_name: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """See `ClaimStore.claim`."""
         kept: Sequence[Claim] = await self._store.claim(lease_name, claims)
         self._note(Claimed, tuple(kept))
         return kept
 
     async def set_paused(self, lease_name: str, runner: str, paused: bool) -> None:
+        """See `PauseStore.set_paused`."""
         await self._store.set_paused(lease_name, runner, paused)
         self._note(PauseSet, runner, paused)
 

@@ -1,0 +1,1 @@
+"""The status page in a real Chromium: apps to show, the browser, and the pictures in the docs."""
