@@ -115,7 +115,9 @@ class Observers:
             yield
         finally:
             with self._lock:
-                self._attached = tuple(each for each in self._attached if each is not observer)
+                # One of it, by identity: it may be attached twice, or compare equal to another.
+                place = next(place for place, each in enumerate(self._attached) if each is observer)
+                self._attached = self._attached[:place] + self._attached[place + 1 :]
 
     def tick_refused(self, decision: TickDecision) -> None:
         """Tell all."""
