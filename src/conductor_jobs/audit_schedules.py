@@ -1,8 +1,8 @@
 """Which due instants were run, as all writers of a lease tell of it: each once, and in order (I19).
 
 Due instants of a runner are taken in order, and terms rise. So of any two runs the one of the later term is of the
-later instant, and clocks need not be compared: within one term the order of its writer's lines counts, between two terms
-their numbers.
+later instant, and clocks need not be compared: within one term the order of its writer's lines counts, between two
+terms their numbers.
 """
 
 from datetime import datetime
