@@ -301,7 +301,7 @@ def who_is_paused_is_not_asked() -> AbstractContextManager[Any]:
 
 
 def what_was_missed_is_not_told() -> AbstractContextManager[Any]:
-    return patch.object(Scheduler, "_tell_missed", lambda self, due, turn, taken_by_others: None)
+    return patch.object(Scheduler, "_tell_missed", lambda self, due, turn: None)
 
 
 def _under(*faults: FaultKind, gap: float = 15.0, watching: bool | None = None) -> Scenario:

@@ -9,7 +9,7 @@ import trio
 from conductor_jobs import Cron, Every, Holder, TickContext, TimedJobs
 from conductor_jobs.errors import Unusable
 from conductor_jobs.runner_records import Claim
-from conductor_jobs.testing import HANG, StoreFault
+from conductor_jobs.testing import HANG, LOST_ANSWER, StoreFault
 
 from .scheduled import LEASE, NOON, Cluster, Ledger, at, crash, iso, jobs_of
 from .support import NodeStore, make_conductor
@@ -410,3 +410,21 @@ async def test_a_drain_that_is_cut_waits_for_no_store_that_is_to_hear_of_the_end
     await conductor.stop()
     assert trio.current_time() == 74
     assert await cluster.store.claims(LEASE) == [Claim("report", at(60), 1)]
+
+
+@pytest.mark.parametrize(("misfire", "stage"), [("run_once", "runner_misfired"), ("skip", "runner_skipped")])
+async def test_what_was_missed_is_told_before_it_is_taken_or_a_crash_in_between_would_lose_it(
+    autojump_clock: Any, nursery: Any, misfire: Any, stage: str
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    first, its_store = cluster.node(jobs_of("report", ledger.runner(), Every(60), misfire=misfire), "a")
+    await nursery.start(first.run)
+    await trio.sleep(62)
+    its_store.fault = lambda call: LOST_ANSWER if call == "claim" else None
+    cluster.wall_clock.step(200)
+    await trio.sleep(2)
+    (claim,) = await cluster.store.claims(LEASE)
+    assert claim.due_at == at(240)
+    await crash(first, its_store)
+    (missed,) = cluster.entries(stage, "report")
+    assert (missed.details["first_due_at"], missed.details["last_due_at"]) == (iso(120), iso(240))

@@ -204,28 +204,30 @@ class Scheduler:
             result: ClaimResult | None
             result = None if turn.due_at is not None else "paused" if turn.reason == "paused" else "skipped"
             claims.append(Claim(each.name, turn.taken_until, scope.term.number, result))
+            if turn.reason is not None:
+                # Before it is claimed: whoever comes after us learns of the last instant only. It may be told twice.
+                self._tell_missed(each, turn)
         kept = {claim.runner: claim for claim in await self._ledger.claim(scope.term, claims)}
         for name, (each, turn) in turns.items():
             self._carry_out(each, turn, kept.get(name), scope)
 
     def _carry_out(self, due: Due, turn: Turn, claim: Claim | None, scope: TermScope) -> None:
-        if turn.reason is not None or claim is None:
-            self._tell_missed(due, turn, taken_by_others=claim is None)
-        if claim is not None and turn.due_at is not None:
+        if claim is None:
+            self._recorder.write(due.name, "runner_skipped", result="claimed", details=missed_details(due, turn))
+        elif turn.due_at is not None:
             self._runs.begin(self._jobs.named(due.name), claim, scope)
             if turn.taken_until < due.last:
                 self._held[due.name] = turn.taken_until + _MICROSECOND
 
-    def _tell_missed(self, due: Due, turn: Turn, *, taken_by_others: bool) -> None:
+    def _tell_missed(self, due: Due, turn: Turn) -> None:
         # Once for all that are run one by one.
         told_until = self._told.get(due.name)
         if turn.due_at is not None and told_until is not None and told_until >= due.last:
             return
         self._told[due.name] = due.last
         details = missed_details(due, turn)
-        if taken_by_others or turn.due_at is None:
-            result = "claimed" if taken_by_others else turn.reason
-            self._recorder.write(due.name, "runner_skipped", result=result, details=details)
+        if turn.due_at is None:
+            self._recorder.write(due.name, "runner_skipped", result=turn.reason, details=details)
         else:
             misfire = self._jobs.named(due.name).misfire
             self._recorder.write(due.name, "runner_misfired", result=misfire, details=details)

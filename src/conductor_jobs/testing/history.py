@@ -94,14 +94,6 @@ class Claimed(Event, frozen=True):
 
 
 @final
-class ClaimConfirmed(Event, frozen=True):
-    """The engine heard that the store keeps claims."""
-
-    kind = "claim heard"
-    claims: Sequence[Claim]
-
-
-@final
 class PauseSet(Event, frozen=True):
     """The store took it that a runner is paused, or is not any more."""
 

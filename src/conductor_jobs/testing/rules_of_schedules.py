@@ -12,7 +12,7 @@ from ..runner_records import Claim
 from ..schedules import due_instants
 from ..violations import Violation
 from .evidence import SAME, Evidence, violation
-from .history import Began, ClaimAsked, ClaimConfirmed, Claimed, Committed, Journaled, PauseSet
+from .history import Began, ClaimAsked, Claimed, Committed, Journaled, PauseSet
 from .scenario import START
 from .scheduled_work import LONGEST, SCHEDULED, ScheduledWork
 
@@ -112,10 +112,7 @@ def paused_runners_are_not_claimed(evidence: Evidence) -> Iterator[Violation]:
 
 
 def every_instant_is_accounted_for(evidence: Evidence) -> Iterator[Violation]:
-    """I19: from its registration on, each due instant is run, or told of as its policy allows.
-
-    What a life took and could not tell of, since it never heard that the store had kept its claim, is passed over.
-    """
+    """I19: from its registration on, each due instant is run, or told of as its policy allows."""
     end = evidence.scenario.duration
     wall = START + end + sum(event.seconds for event in evidence.clock_set)
     held_up = evidence.blocked_between(end - evidence.scenario.calm, end)
@@ -127,9 +124,9 @@ def every_instant_is_accounted_for(evidence: Evidence) -> Iterator[Violation]:
             accounts[event.runner].run.add(event.due_at)
         elif isinstance(event, Journaled) and event.entry.runner in SCHEDULED:
             accounts[event.entry.runner].take_entry(event)
-        elif isinstance(event, Claimed | ClaimConfirmed):
+        elif isinstance(event, Claimed):
             for claim in event.claims:
-                accounts[claim.runner].take_claim(event.life, claim, heard=isinstance(event, ClaimConfirmed))
+                accounts[claim.runner].take_claim(claim)
     until = datetime.fromtimestamp(wall - _LATE - held_up, UTC)
     for account in accounts.values():
         for due_at in account.lost(until):
@@ -144,21 +141,16 @@ class _Account:
     def __init__(self, work: ScheduledWork) -> None:
         self.work = work
         self.run: set[datetime] = set()
-        # The claims that took something, in the order in which the store kept them, and those that were heard of.
-        self._taken: dict[datetime, str] = {}
-        self._heard: set[tuple[str, datetime]] = set()
+        self._registered: datetime | None = None
         self._unknown: set[datetime] = set()
         # The instant whose run has not ended, if there is one: what is due after it has to wait.
         self._waited_for: datetime | None = None
         self._told: list[tuple[datetime, datetime, datetime | None]] = []
 
-    def take_claim(self, life: str, claim: Claim, *, heard: bool) -> None:
-        """Take a claim that the store kept, or that its life heard of."""
-        if heard:
-            self._heard.add((life, claim.due_at))
-        else:
-            self._taken.setdefault(claim.due_at, life)
-            self._waited_for = claim.due_at if claim.result is None else None
+    def take_claim(self, claim: Claim) -> None:
+        """Take a claim that the store kept."""
+        self._registered = self._registered or claim.due_at
+        self._waited_for = claim.due_at if claim.result is None else None
 
     def take_entry(self, event: Journaled) -> None:
         """Take an entry of the journal, if it tells of instants that are not run."""
@@ -175,17 +167,12 @@ class _Account:
 
     def lost(self, until: datetime) -> Iterator[datetime]:
         """Yield the instants up to a moment that nothing accounts for."""
-        if not self._taken:
+        if self._registered is None:
             return
-        takings = iter(self._taken.items())
-        taken, life = next(takings)
-        for due_at in due_instants(self.work.schedule, taken):
+        for due_at in due_instants(self.work.schedule, self._registered):
             if due_at > until or (self._waited_for is not None and due_at > self._waited_for):
                 return
-            while taken < due_at:
-                taken, life = next(takings, (datetime.max.replace(tzinfo=UTC), ""))
-            known = due_at in self.run or due_at in self._unknown or self._is_told(due_at)
-            if not known and ((life, taken) in self._heard or not life):
+            if due_at not in self.run and due_at not in self._unknown and not self._is_told(due_at):
                 yield due_at
 
     def _is_told(self, due_at: datetime) -> bool:

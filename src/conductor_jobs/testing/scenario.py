@@ -116,8 +116,8 @@ class Scenario:
     def plan(self, seed: int) -> list[Fault]:
         """Draw the faults of a seed."""
         # Two plans, drawn apart: what is added to one kind leaves the others of a seed as they were.
-        of_schedules = [kind for kind in self.faults if kind in SCHEDULE_FAULTS]
-        others = [kind for kind in self.faults if kind not in SCHEDULE_FAULTS]
+        of_schedules: list[FaultKind] = [kind for kind in self.faults if kind in SCHEDULE_FAULTS]
+        others: list[FaultKind] = [kind for kind in self.faults if kind not in SCHEDULE_FAULTS]
         drawn = self._plan(others, self.fault_gap, f"plan {seed}")
         drawn += self._plan(of_schedules, 2 * self.fault_gap, f"schedules {seed}")
         return sorted(drawn, key=lambda fault: fault.at)

@@ -10,7 +10,7 @@ from typing import Any, final
 from ..lease import Holder, LeaseGrant
 from ..runner_records import Claim
 from .faulty_store import StoreCall
-from .history import Answered, Asked, ClaimAsked, ClaimConfirmed, Claimed, Committed, Failed, PauseSet
+from .history import Answered, Asked, ClaimAsked, Claimed, Committed, Failed, PauseSet
 
 #: Adds an event of one life to the history, at this moment: its type, and its facts.
 Note = Callable[..., None]
@@ -47,7 +47,6 @@ class EngineSide:
         """See `ClaimStore.claim`."""
         self._note(ClaimAsked, tuple(claims))
         kept: Sequence[Claim] = await self._store.claim(lease_name, claims)
-        self._note(ClaimConfirmed, tuple(kept))
         return kept
 
     @contextmanager
