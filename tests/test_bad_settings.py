@@ -12,7 +12,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from conductor_jobs import cli
-from conductor_jobs.config import SETTINGS, BadSettings, Config, Setting, read_config
+from conductor_jobs.config import BadSettings, Config, read_config
+from conductor_jobs.settings import SETTINGS, Setting
 from conductor_jobs.stores.urls import kind_of
 
 from .strategies import fewer, texts

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from conductor_jobs import cli, cli_status, local_api_client
-from conductor_jobs.config import SETTINGS
 from conductor_jobs.local_api import serving
+from conductor_jobs.settings import SETTINGS
 
 from .processes import PATIENCE, started
 

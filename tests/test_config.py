@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from conductor_jobs import TimedJobs
-from conductor_jobs.config import SETTINGS, BadSettings, Setting, read_config, unknown_variables
+from conductor_jobs.config import BadSettings, read_config, unknown_variables
+from conductor_jobs.settings import SETTINGS, Setting
 from conductor_jobs.settings_page import settings_page
 
 ROOT = Path(__file__).parent.parent

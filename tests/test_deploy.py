@@ -19,7 +19,8 @@ import click
 import pytest
 
 from conductor_jobs import Conductor, LeaseTiming, cli
-from conductor_jobs.config import SETTINGS, Config, read_config
+from conductor_jobs.config import Config, read_config
+from conductor_jobs.settings import SETTINGS
 
 from .processes import PATIENCE, started
 

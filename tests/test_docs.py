@@ -57,7 +57,7 @@ def test_the_code_blocks_of_a_document_run(document: str, tmp_path: Path) -> Non
 def test_the_design_names_modules_and_tests_that_exist() -> None:
     text = (ROOT / "docs/design.md").read_text()
     tests = set(re.findall(r"`(test_\w+)`", text))
-    defined = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    defined = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert tests
     assert [name for name in sorted(tests) if f"def {name}(" not in defined] == []
     modules = set(re.findall(r"`([a-z_/]+\.py)`", text))

@@ -240,3 +240,18 @@ def test_nothing_of_traces_or_metrics_is_imported_where_nobody_wants_them() -> N
 
 def test_a_text_that_utf8_cannot_hold_is_made_one_that_it_can() -> None:
     assert encodable("Läufer \ud800") == "Läufer \\ud800"
+
+
+async def test_an_observer_that_is_attached_twice_hears_until_it_has_left_twice(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    notes = Notes()
+    conductor, _ = make_conductor(make_jobs(too_slow), autostart=False)
+    await nursery.start(conductor.run)
+    with conductor.observed_by(notes):
+        with conductor.observed_by(notes):
+            pass
+        with trio.move_on_after(1.0):
+            await conductor.run_tick()
+    assert notes.told
+    nursery.cancel_scope.cancel()

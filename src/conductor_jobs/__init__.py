@@ -49,8 +49,8 @@ above it:
                             what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
     http_serving/           what HTTP servers have in common; with an extra, but for the rule of an address
-    rules, config, settings_page
-                            the table of settings, what is read by it, the page that is made of it
+    rules, settings, config, settings_page
+                            rules of values; the table of settings; what is read by it; the page that is made of it
     control_api/            a lease store served over HTTP, with an extra
     local_api/              how a conductor stands, over HTTP: status, events, commands; with an extra
     apps, service_manager, runtime

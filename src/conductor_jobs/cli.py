@@ -23,7 +23,7 @@ from .cli_settings import complete_files, settings_as_flags
 from .cli_status import status_command
 from .cli_verify import verify_command
 from .conductor import Conductor
-from .config import NOT_CONFIGURED, SETTINGS, BadSettings, Config, read_config, unknown_variables
+from .config import BadSettings, Config, read_config, unknown_variables
 from .errors import Unusable
 from .failures import sole_exception
 from .lease import LeaseStore
@@ -31,6 +31,7 @@ from .printing import JournalPrinter, printed, wants_colour
 from .registry import TimedJobs
 from .runtime import Runtime
 from .service_manager import service_manager
+from .settings import NOT_CONFIGURED, SETTINGS
 from .signals import EXIT_CANCELLED
 from .stderr import tell
 from .stores.urls import shown_url

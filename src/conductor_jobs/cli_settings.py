@@ -6,8 +6,8 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from .config import SETTINGS
 from .rules import LINE
+from .settings import SETTINGS
 
 Command = Callable[..., int]
 

@@ -134,8 +134,8 @@ class Conductor:
         a degraded standby, which keeps trying. May be run again after it has returned.
 
         Raises Unusable for a log folder or a lease store that can never work (for schedules it has to keep claims),
-        ValueError when another conductor
-        of this process has the same store and `lease_name`, RuntimeError when this one runs already.
+        ValueError when another conductor of this process has the same store and `lease_name`, RuntimeError when this
+        one runs already.
         Cancelling drains the tick in flight, within `drain_timeout`, releases the lease, and then goes on.
         In the main task, a KeyboardInterrupt cancels the work, releases the lease and goes on. In any other task it
         arrives as a cancellation, which drains; use `run_until_signalled` where Ctrl-C should be obeyed twice.
@@ -180,7 +180,9 @@ class Conductor:
         return self.timing.patience
 
     async def run_tick(self, trigger: TickTrigger = "manual") -> TickResult:
-        """Have a tick of all runners now, or hear why not, and wait for its end.
+        """Have a tick of the runners without a schedule now, or hear why not, and wait for its end.
+
+        `trigger` is what the journal says of who asked.
 
         Cancelling stops the waiting; the tick belongs to the conductor and goes on. Raises RuntimeError when the
         conductor does not run, ValueError for an unknown trigger, ConductorStopped when the conductor fails
@@ -215,7 +217,7 @@ class Conductor:
         await self._set_paused(name, True)
 
     async def resume(self, name: str) -> None:
-        """Undo `pause`, which see; what is due from now on is run."""
+        """Undo `pause`: what is due from now on is run. It raises what `pause` raises, and is cancelled like it."""
         await self._set_paused(name, False)
 
     def request_stop(self) -> None:

@@ -14,8 +14,8 @@ from .errors import LeaseLost, StaleTerm
 from .journal import LEASE
 from .lease import LeaseStore
 from .recorder import Recorder
-from .runner_records import Claim, keeps_claims, keeps_pauses
-from .store_calls import call_store, problem_text
+from .runner_records import Claim, ClaimStore, PauseStore, keeps_claims, keeps_pauses
+from .store_calls import call_store, checked_claims, checked_names, problem_text
 from .term import Term
 from .timing import LeaseTiming
 
@@ -49,8 +49,7 @@ class Ledger:
         """Return the latest claim of each runner. Raises LeaseLost once the term is over."""
         store = self._store
         assert keeps_claims(store)
-        claims = await self._until_answered(term, lambda: store.claims(self._lease_name))
-        self.claims = {claim.runner: claim for claim in claims}
+        self.claims = await self._until_answered(term, lambda: self._read_claims(store))
         return self.claims
 
     async def claim(self, term: Term, claims: Iterable[Claim]) -> Sequence[Claim]:
@@ -59,7 +58,7 @@ class Ledger:
         if not wanted:
             return ()
         assert keeps_claims(store)
-        kept = await self._until_answered(term, lambda: store.claim(self._lease_name, wanted))
+        kept = await self._until_answered(term, lambda: self._claim(store, wanted))
         self.claims.update({claim.runner: claim for claim in kept})
         return kept
 
@@ -67,7 +66,7 @@ class Ledger:
         """Return who is paused. Raises LeaseLost once the term is over."""
         store = self._store
         if keeps_pauses(store):
-            self.paused = frozenset(await self._until_answered(term, lambda: store.paused(self._lease_name)))
+            self.paused = await self._until_answered(term, lambda: self._read_paused(store))
         return self.paused
 
     @trio.lowlevel.enable_ki_protection
@@ -77,7 +76,7 @@ class Ledger:
         while keeps_pauses(store):
             # Of a store that fails, what it said last stands; the lease task says that it fails.
             with contextlib.suppress(Exception):
-                self.paused = frozenset(await self._once(lambda: store.paused(self._lease_name)))
+                self.paused = await self._once(lambda: self._read_paused(store))
             self.looked.set()
             await trio.sleep(self._timing.heartbeat_interval)
         self.looked.set()
@@ -86,10 +85,9 @@ class Ledger:
         """Read claims and pauses once, in any state of the node. Raises what the store raises, NoAnswer if nothing."""
         store = self._store
         if keeps_claims(store):
-            claims = await self._once(lambda: store.claims(self._lease_name))
-            self.claims = {claim.runner: claim for claim in claims}
+            self.claims = await self._once(lambda: self._read_claims(store))
         if keeps_pauses(store):
-            self.paused = frozenset(await self._once(lambda: store.paused(self._lease_name)))
+            self.paused = await self._once(lambda: self._read_paused(store))
 
     async def set_paused(self, runner: str, paused: bool) -> None:
         """Pause or resume a runner, on every node. Raises what the store raises, NoAnswer when it does not answer."""
@@ -100,6 +98,17 @@ class Ledger:
             )
         await self._once(lambda: store.set_paused(self._lease_name, runner, paused))
         self.paused = self.paused | {runner} if paused else self.paused - {runner}
+
+    async def _read_claims(self, store: ClaimStore) -> dict[str, Claim]:
+        return {claim.runner: claim for claim in checked_claims("claims", await store.claims(self._lease_name))}
+
+    async def _claim(self, store: ClaimStore, wanted: Sequence[Claim]) -> Sequence[Claim]:
+        kept = {claim.runner: claim for claim in checked_claims("claim", await store.claim(self._lease_name, wanted))}
+        # What nobody asked for, or more than once, begins nothing.
+        return [claim for claim in wanted if kept.get(claim.runner) == claim]
+
+    async def _read_paused(self, store: PauseStore) -> frozenset[str]:
+        return checked_names("paused", await store.paused(self._lease_name))
 
     async def _until_answered(self, term: Term, call: Callable[[], Awaitable[T]]) -> T:
         failures = 0

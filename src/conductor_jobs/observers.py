@@ -4,6 +4,7 @@ Nobody is, by default: then a tick asks once, and a runner costs nothing more. A
 task that the runners run in, so that they see the context variables that it sets, in worker threads too.
 """
 
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -100,18 +101,23 @@ class Observers:
     """The observers of one conductor."""
 
     def __init__(self, *observers: Observer) -> None:
-        # Replaced and never changed: another thread may attach one while a tick is told of.
+        # Replaced and never changed: another thread may attach one while a tick is told of. Two may do so at once.
         self._attached: tuple[Observer, ...] = observers
+        self._lock = threading.Lock()
         self._reported: set[str] = set()
 
     @contextmanager
     def attached(self, observer: Observer) -> Generator[None, None, None]:
         """Tell this one too, of ticks that begin while it is entered."""
-        self._attached = (*self._attached, observer)
+        with self._lock:
+            self._attached = (*self._attached, observer)
         try:
             yield
         finally:
-            self._attached = tuple(each for each in self._attached if each is not observer)
+            with self._lock:
+                # One of it, by identity: it may be attached twice, or compare equal to another.
+                place = next(place for place, each in enumerate(self._attached) if each is observer)
+                self._attached = self._attached[:place] + self._attached[place + 1 :]
 
     def tick_refused(self, decision: TickDecision) -> None:
         """Tell all."""

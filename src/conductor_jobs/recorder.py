@@ -69,8 +69,8 @@ class Recorder:
         return self.timestamp()[:10]
 
     def now(self) -> datetime:
-        """Return the time now, in UTC."""
-        return datetime.fromtimestamp(self._wall_clock(), UTC)
+        """Return the time now, in UTC; by a wall clock of before 1970, with which schedules begin, that is 1970."""
+        return datetime.fromtimestamp(max(0.0, self._wall_clock()), UTC)
 
     def next_batch_id(self) -> str:
         """Return `timed-jobs-<epoch milliseconds>-<sequence>`, the sequence counting from 1."""

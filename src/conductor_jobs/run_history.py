@@ -12,7 +12,7 @@ from .durations import Durations
 from .journal_folders import date_of, unreadable
 from .journal_format import LineFacts, decode_facts
 from .journal_reader import SkippedLine, first_content
-from .since import ts_of
+from .moments import ts_of
 
 #: Into so many parts the time is cut, one for each column of a sparkline.
 COLUMNS = 24

@@ -180,20 +180,22 @@ class Scheduler:
             if not taken:
                 return
             if due := [each for each in taken if not self._hold(each)]:
-                await self._begin(due, now, scope)
+                await self._begin(due, scope)
             await trio.lowlevel.checkpoint()
 
     def _hold(self, due: Due) -> bool:
         """Return whether what is due has to wait, since the runner is at work."""
-        if due.name not in self._runs.in_flight:
+        if not self._runs.is_at_work(due.name):
             return False
         self._held.setdefault(due.name, due.first)
         return True
 
-    async def _begin(self, due: Sequence[Due], now: datetime, scope: TermScope) -> None:
+    async def _begin(self, due: Sequence[Due], scope: TermScope) -> None:
         paused = await self._ledger.read_paused(scope.term)
         if not self._may_begin(scope):
             return
+        # Judged after the store has answered, which may have taken long.
+        now = self._recorder.now()
         turns: dict[str, tuple[Due, Turn]] = {}
         claims: list[Claim] = []
         for each in due:

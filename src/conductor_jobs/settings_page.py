@@ -1,6 +1,6 @@
 """The docs' settings page, made of the table: `python -m conductor_jobs.settings_page > docs/settings.md`."""
 
-from .config import SETTINGS
+from .settings import SETTINGS
 
 _HEAD = """\
 # Settings

@@ -1,8 +1,10 @@
 """`--since`: how long ago, or since when, as a journal's lines bear their time."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
+
+from .moments import ts_of
 
 WORDS: Final = "a span such as 90s, 15m, 2h or 3d, or an ISO 8601 time such as 2026-03-28T06:00"
 _SPAN: Final = re.compile(r"([0-9]{1,9})([smhd])")
@@ -20,8 +22,3 @@ def since_ts(text: str, now: datetime) -> str | None:
         return ts_of(moment)
     except (ValueError, OverflowError):
         return None
-
-
-def ts_of(moment: datetime) -> str:
-    """Return a moment as journals write it: UTC, to the millisecond, with a `Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -51,6 +51,10 @@ class SingleRuns:
         """The names of the runners at work."""
         return tuple(self._ticks)
 
+    def is_at_work(self, name: str) -> bool:
+        """Return whether the runner of this name is at work."""
+        return name in self._ticks
+
     @contextlib.contextmanager
     def occupied(self) -> Generator[None, None, None]:
         """Count as busy while inside: what is done here may begin a run."""
@@ -66,7 +70,7 @@ class SingleRuns:
 
     def request(self, runner: Runner, trigger: TickTrigger, scope: TermScope | None) -> Tick | TickResult:
         """Admit a run that belongs to no due instant, or refuse it and journal why. Synchronous."""
-        if self._stopping() or self._nursery is None:
+        if self._stopping() or self._nursery is None or self._nursery.cancel_scope.cancel_called:
             return self._surroundings.refuse("skipped_stopping", trigger, 1, group=runner.name)
         if runner.name in self._ticks:
             return self._surroundings.refuse("skipped_busy", trigger, 1, group=runner.name)
@@ -82,9 +86,13 @@ class SingleRuns:
     ) -> None:
         """Own the runs, and `keep_schedules()`, which begins them. Cancelling interrupts what is in flight."""
         self._after_run = after_run
-        async with trio.open_nursery() as self._nursery:
-            await keep_schedules()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                await keep_schedules()
+                await trio.sleep_forever()
+        finally:
+            # The conductor has failed, and may have to wait for other work before it says so.
+            self._nursery = None
 
     def _start(self, runner: Runner, trigger: TickTrigger, scope: TermScope | None, claim: Claim | None) -> Tick:
         assert self._nursery is not None
@@ -131,7 +139,7 @@ class SingleRuns:
             if claim is not None and scope is not None:
                 await self._end(tick, claim, scope)
         finally:
-            if self._ticks[runner.name] is tick:
+            if self._ticks.get(runner.name) is tick:
                 del self._ticks[runner.name]
             tick.ended.set()
             self.on_end(runner.name)

@@ -1,15 +1,19 @@
 """One call of a lease store, as the engine makes it: with a deadline, and with one kind of outcome at a time."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final, TypeVar, get_args
 
 import trio
 
 from .failures import error_text, shown, split_failure
 from .lease import TERM_LIMIT, Holder, LeaseGrant
+from .runner_records import Claim, ClaimResult
 from .seconds import checked_seconds
 
 T = TypeVar("T")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CLAIM_RESULTS: Final = get_args(ClaimResult)
 
 
 class NoAnswer(Exception):
@@ -62,6 +66,35 @@ def checked_grant(answer: object, asker: Holder) -> LeaseGrant:
         )
         checked_seconds("lease grant: expires_in", answer.expires_in, zero_allowed=True)
     return answer
+
+
+def checked_claims(call: str, answer: object) -> list[Claim]:
+    """Return the claims that a store answered to `call`, once they can be relied on. Raises TypeError or ValueError."""
+    if not isinstance(answer, Iterable):
+        raise TypeError(f"{call} returned {shown(answer)}, which are no claims")
+    claims = list(answer)
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise TypeError(f"{call} returned {shown(claim)}, which is no Claim")
+        due_at = claim.due_at
+        if not (isinstance(claim.runner, str) and isinstance(due_at, datetime) and type(claim.term) is int):
+            raise TypeError(f"{call} returned {shown(claim)}, whose fields are of other types")
+        if due_at.utcoffset() is None or due_at < _EPOCH:
+            raise ValueError(f"{call} returned {shown(claim)}, whose due_at is not a time of UTC from 1970 on")
+        if claim.result is not None and claim.result not in _CLAIM_RESULTS:
+            raise ValueError(f"{call} returned {shown(claim)}, whose result means nothing")
+    return claims
+
+
+def checked_names(call: str, answer: object) -> frozenset[str]:
+    """Return the names that a store answered to `call`. Raises TypeError if they are no collection of texts."""
+    if isinstance(answer, str) or not isinstance(answer, Iterable):
+        raise TypeError(f"{call} returned {shown(answer)}, which are no names")
+    names = list(answer)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{call} returned {shown(name)}, which is no name")
+    return frozenset(names)
 
 
 def _require(holds: bool, rule: str, value: object) -> None:

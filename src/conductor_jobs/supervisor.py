@@ -99,7 +99,8 @@ class Supervisor:
         self._clock = trio.lowlevel.current_clock()
         self._drain_began: float | None = None
         self._drain_ended: float | None = None
-        self._sync_scope = trio.CancelScope()
+        # One for each tick or run that has ended and that the disk is to confirm.
+        self._syncs: set[trio.CancelScope] = set()
         clocks = Clocks(self._clock, plan.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
@@ -244,6 +245,7 @@ class Supervisor:
             await self._wait_idle()
             return
         scope.end("drain_timeout")
+        self._cut_syncs()
         await self._wait_idle()
 
     async def _cut_and_wait(self, reason: EndReason) -> None:
@@ -251,7 +253,7 @@ class Supervisor:
             scope.end(reason)
         # A disk that hangs in the sync after a tick, the one in flight or one to come, holds up no stop.
         self.phase = Phase.CANCELLING
-        self._sync_scope.cancel()
+        self._cut_syncs()
         # Without a limit: nothing may be released under work that is left (I7).
         with trio.CancelScope(shield=True):
             await self._wait_idle()
@@ -273,9 +275,22 @@ class Supervisor:
         return self.election.live_scope
 
     async def _after_tick(self) -> None:
-        if self.plan.sync_each_tick and self.plan.files is not None and self.phase is not Phase.CANCELLING:
-            with trio.CancelScope() as self._sync_scope:
+        if not self.plan.sync_each_tick or self.plan.files is None or not self._may_wait_for_disk():
+            return
+        with trio.CancelScope() as sync:
+            self._syncs.add(sync)
+            try:
                 await self.plan.files.sync()
+            finally:
+                self._syncs.discard(sync)
+
+    def _may_wait_for_disk(self) -> bool:
+        scope = self.election.scope
+        return self.phase is not Phase.CANCELLING and (scope is None or scope.term.over != "drain_timeout")
+
+    def _cut_syncs(self) -> None:
+        for sync in self._syncs:
+            sync.cancel()
 
     def _made_heartbeats(self) -> Heartbeats | None:
         plan = self.plan

@@ -9,6 +9,7 @@ import trio
 from ..conductor import Conductor
 from ..control_api.asking import look
 from ..lease import LeaseGrant, NodeSeen, keeps_nodes
+from ..moments import ts_of
 from ..store_calls import call_store, problem_text
 from .answers import LeaseAnswer, NodesAnswer, NodeSeenAnswer
 
@@ -93,12 +94,11 @@ class Cluster:
             state=seen.state,
             alive=seen.state != "stopped" and ago <= self._conductor.timing.ttl,
             same_runners=seen.fingerprint == self._conductor.jobs.fingerprint,
-            first_seen_at=iso(seen.first_seen_at),
-            last_seen_at=iso(seen.last_seen_at),
+            first_seen_at=_ts_of(seen.first_seen_at),
+            last_seen_at=_ts_of(seen.last_seen_at),
             seen_ago=round(ago, 3),
         )
 
 
-def iso(unix_seconds: float) -> str:
-    """Return a moment as ISO 8601, UTC, to the millisecond, with a `Z`."""
-    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _ts_of(unix_seconds: float) -> str:
+    return ts_of(datetime.fromtimestamp(unix_seconds, UTC))

@@ -1,15 +1,16 @@
 """What GET answers: made of the conductor, of what is remembered of its journal, and of what the store said last."""
 
-import time
+from datetime import UTC, datetime
 from typing import Final, final
 
 import trio
 
 from ..conductor import Conductor
+from ..moments import ts_of
 from .answers import NodeAnswer, StatusAnswer, TicksAnswer
-from .cluster import Cluster, iso
+from .cluster import Cluster
 from .events import Events
-from .recent import MOST_ERRORS, Recent
+from .recent import Recent
 from .refusals import Refused
 
 _SHOWN_ERRORS: Final = 50
@@ -28,7 +29,7 @@ class Views:
         self._cluster = cluster
         self._events = events
         self._writable = writable
-        self._began_at = iso(time.time())
+        self._began_at = ts_of(datetime.now(UTC))
         self._many_ticks: tuple[int, float, TicksAnswer] | None = None
 
     def status(self) -> StatusAnswer:
@@ -36,7 +37,7 @@ class Views:
         status, cluster = self._conductor.status(), self._cluster
         node = status.node
         return StatusAnswer(
-            now=iso(time.time()),
+            now=ts_of(datetime.now(UTC)),
             node=NodeAnswer(node.node_id, node.host, node.role, node.priority, node.version),
             lease_name=self._conductor.lease_name,
             ttl=self._conductor.timing.ttl,
@@ -76,7 +77,7 @@ class Views:
 
     def _ticks_now(self, limit: int) -> TicksAnswer:
         since = self._recent.forgotten_until or self._began_at
-        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(min(MOST_ERRORS, _SHOWN_ERRORS)), since)
+        return TicksAnswer(self._recent.ticks(limit), self._recent.errors(_SHOWN_ERRORS), since)
 
     def why_unhealthy(self) -> Refused | None:
         """Return why the process had better be started anew, or None."""
