@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from conductor_jobs import Every, Holder, TickContext, TimedJobs
+from conductor_jobs import Every, Holder, StaleTerm, TickContext, TimedJobs
 from conductor_jobs.journal_files import JournalFiles
 from conductor_jobs.runner_records import Claim
 from conductor_jobs.testing import HANG, StoreFault
@@ -341,3 +341,37 @@ async def test_of_two_runs_in_a_row_the_second_may_be_cancelled_first(autojump_c
         store.fault = None
         jobs.register_runner("exits", exits, schedule=Every(1))
     assert trio.current_time() == 91
+
+
+async def test_a_store_that_calls_the_term_stale_for_a_moment_ends_no_schedule(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(), Every(60)))
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    store.fault = lambda call: StoreFault(error=StaleTerm("an old replica")) if call == "claim" else None
+    await trio.sleep(2)
+    store.fault = None
+    await trio.sleep(60)
+    assert ledger.due == [60, 120]
+    (failed,) = cluster.entries("claim_failed")
+    assert failed.error == "StaleTerm: an old replica"
+    await conductor.stop()
+
+
+async def test_an_older_answer_about_pauses_undoes_no_pause_of_this_node(autojump_clock: Any, nursery: Any) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    jobs = TimedJobs(interval=1)
+    jobs.register_runner("plain", ledger.runner())
+    conductor, store = cluster.node(jobs)
+    await nursery.start(conductor.run)
+    # The node asks every five seconds who is paused; this answer is on its way for a second.
+    store.fault = lambda call: StoreFault(delay_after=1) if call == "paused" else None
+    await trio.sleep(5.5)
+    await conductor.pause("plain")
+    ledger.runs.clear()
+    await trio.sleep(4)
+    assert conductor.status().paused == ("plain",)
+    assert ledger.runs == []
+    await conductor.stop()

@@ -206,10 +206,9 @@ class Conductor:
     async def pause(self, name: str) -> None:
         """Pause a runner, on every node and until `resume`, whoever leads and whatever restarts.
 
-        Kept in the store. A run in flight goes on. With a schedule, no run begins any more once this has returned, but
-        one whose instant was being claimed;
-        without one, another node that leads notices within its heartbeat interval. Due instants of a
-        paused runner are skipped for good, each a line in the journal.
+        Kept in the store. A run in flight goes on. With a schedule, nothing that is due from then on is run; without
+        one, another node that leads notices within its heartbeat interval. Due instants of a paused runner are skipped
+        for good, each a line in the journal.
 
         Raises ValueError for a name that is not registered, RuntimeError when the conductor does not run or its store
         keeps no pauses, and what the store raises. Cancelling leaves the outcome unknown.

@@ -10,7 +10,6 @@ from typing import TypeVar, final
 
 import trio
 
-from .errors import LeaseLost, StaleTerm
 from .journal import LEASE
 from .lease import LeaseStore
 from .recorder import Recorder
@@ -39,6 +38,7 @@ class Ledger:
         #: The store has been asked once who is paused.
         self.looked: trio.Event = trio.Event()
         self._failures = 0
+        self._set_here = 0
 
     @property
     def keeps_claims(self) -> bool:
@@ -66,7 +66,7 @@ class Ledger:
         """Return who is paused. Raises LeaseLost once the term is over."""
         store = self._store
         if keeps_pauses(store):
-            self.paused = await self._until_answered(term, lambda: self._read_paused(store))
+            await self._until_answered(term, lambda: self._read_paused(store))
         return self.paused
 
     @trio.lowlevel.enable_ki_protection
@@ -76,7 +76,7 @@ class Ledger:
         while keeps_pauses(store):
             # Of a store that fails, what it said last stands; the lease task says that it fails.
             with contextlib.suppress(Exception):
-                self.paused = await self._once(lambda: self._read_paused(store))
+                await self._once(lambda: self._read_paused(store))
             self.looked.set()
             await trio.sleep(self._timing.heartbeat_interval)
         self.looked.set()
@@ -87,7 +87,7 @@ class Ledger:
         if keeps_claims(store):
             self.claims = await self._once(lambda: self._read_claims(store))
         if keeps_pauses(store):
-            self.paused = await self._once(lambda: self._read_paused(store))
+            await self._once(lambda: self._read_paused(store))
 
     async def set_paused(self, runner: str, paused: bool) -> None:
         """Pause or resume a runner, on every node. Raises what the store raises, NoAnswer when it does not answer."""
@@ -97,6 +97,7 @@ class Ledger:
                 f"{type(store).__name__} does not keep who is paused: it lacks `paused` and `set_paused`"
             )
         await self._once(lambda: store.set_paused(self._lease_name, runner, paused))
+        self._set_here += 1
         self.paused = self.paused | {runner} if paused else self.paused - {runner}
 
     async def _read_claims(self, store: ClaimStore) -> dict[str, Claim]:
@@ -107,8 +108,12 @@ class Ledger:
         # What nobody asked for, or more than once, begins nothing.
         return [claim for claim in wanted if kept.get(claim.runner) == claim]
 
-    async def _read_paused(self, store: PauseStore) -> frozenset[str]:
-        return checked_names("paused", await store.paused(self._lease_name))
+    async def _read_paused(self, store: PauseStore) -> None:
+        set_before = self._set_here
+        paused = checked_names("paused", await store.paused(self._lease_name))
+        # An answer that was under way when a pause was set here may be older than that.
+        if set_before == self._set_here:
+            self.paused = paused
 
     async def _until_answered(self, term: Term, call: Callable[[], Awaitable[T]]) -> T:
         failures = 0
@@ -116,9 +121,7 @@ class Ledger:
             term.check_lease()
             try:
                 answer = await self._once(call)
-            except StaleTerm as error:
-                # A later term has begun; the lease task has not heard of it yet.
-                raise LeaseLost(str(error)) from error
+            # A StaleTerm too: the lease task hears of a later term with its next renewal, and ends this one.
             except Exception as error:  # noqa: BLE001 - whatever the store raises, it may do better later
                 failures += 1
                 self._failed(error)

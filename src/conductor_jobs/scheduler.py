@@ -207,6 +207,10 @@ class Scheduler:
             if turn.reason is not None:
                 # Before it is claimed: whoever comes after us learns of the last instant only. It may be told twice.
                 self._tell_missed(each, turn)
+                # What a long absence left takes a while to count.
+                await trio.lowlevel.checkpoint()
+        if not self._may_begin(scope):
+            return
         kept = {claim.runner: claim for claim in await self._ledger.claim(scope.term, claims)}
         for name, (each, turn) in turns.items():
             self._carry_out(each, turn, kept.get(name), scope)
