@@ -174,7 +174,7 @@ def test_names_that_look_like_html_are_text_and_their_runners_obey(browser: "Bro
         for name in NASTY[1:]:
             button(seen, f"Pause {name}").click()
             told(seen, f"{name}: is paused on every node.")
-        expect(seen.page.locator("#runners .flag .paused")).to_have_count(len(NASTY))
+        expect(seen.page.locator("#runners .flag > .paused")).to_have_count(len(NASTY))
         assert seen.page.locator("img, main script").count() == 0
         seen.assert_clean()
 
