@@ -271,10 +271,9 @@ def claims_are_not_fenced() -> AbstractContextManager[Any]:
 def _the_last_claims_seem(changed: Callable[[Claim, datetime], Claim]) -> Generator[None, None, None]:
     honest = Ledger.read_claims
 
-    async def read_claims(self: Ledger, term: Term) -> dict[str, Claim]:
-        claims = await honest(self, term)
-        self.claims = {name: changed(claim, self._recorder.now()) for name, claim in claims.items()}
-        return self.claims
+    async def read_claims(self: Ledger, term: Term) -> None:
+        await honest(self, term)
+        self.claims = {name: changed(claim, self._recorder.now()) for name, claim in self.claims.items()}
 
     with patch.object(Ledger, "read_claims", read_claims):
         yield

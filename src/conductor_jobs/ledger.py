@@ -45,12 +45,11 @@ class Ledger:
         """Whether the store can keep claims, without which no schedule can be kept."""
         return keeps_claims(self._store)
 
-    async def read_claims(self, term: Term) -> dict[str, Claim]:
-        """Return the latest claim of each runner. Raises LeaseLost once the term is over."""
+    async def read_claims(self, term: Term) -> None:
+        """Read the latest claim of each runner. Raises LeaseLost once the term is over."""
         store = self._store
         assert keeps_claims(store)
         self.claims = await self._until_answered(term, lambda: self._read_claims(store))
-        return self.claims
 
     async def claim(self, term: Term, claims: Iterable[Claim]) -> Sequence[Claim]:
         """Have claims kept, and return those that are: a run may begin. Raises LeaseLost once the term is over."""

@@ -80,7 +80,7 @@ class Scheduler:
                     return
                 scope = self._live_scope()
                 if scope is not None and scope.term is term:
-                    # The store may know that the term is over before the lease task does.
+                    # The term may end while the store is asked, before its scope has cancelled the question.
                     with contextlib.suppress(LeaseLost):
                         await self._lead(scope)
 

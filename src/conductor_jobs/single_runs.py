@@ -16,7 +16,7 @@ from .execution import Tick
 from .ledger import Ledger
 from .registry import TimedJobs
 from .runner_records import Claim
-from .runners import Runner, TickTrigger
+from .runners import Runner
 from .surroundings import Surroundings
 from .term import Named, TermScope
 from .tick_results import TickResult
@@ -68,17 +68,17 @@ class SingleRuns:
         """Wait until nothing is in flight. Cancelling stops the waiting only."""
         await self._busy.wait_value(0)
 
-    def request(self, runner: Runner, trigger: TickTrigger, scope: TermScope | None) -> Tick | TickResult:
+    def request(self, runner: Runner, scope: TermScope | None) -> Tick | TickResult:
         """Admit a run that belongs to no due instant, or refuse it and journal why. Synchronous."""
         if self._stopping() or self._nursery is None or self._nursery.cancel_scope.cancel_called:
-            return self._surroundings.refuse("skipped_stopping", trigger, 1, group=runner.name)
+            return self._surroundings.refuse("skipped_stopping", "manual", 1, group=runner.name)
         if runner.name in self._ticks:
-            return self._surroundings.refuse("skipped_busy", trigger, 1, group=runner.name)
-        return self._start(runner, trigger, scope, None)
+            return self._surroundings.refuse("skipped_busy", "manual", 1, group=runner.name)
+        return self._start(runner, scope, None)
 
     def begin(self, runner: Runner, claim: Claim, scope: TermScope) -> None:
         """Run a runner for the due instant of a claim that the store has confirmed."""
-        self._start(runner, "schedule", scope, claim)
+        self._start(runner, scope, claim)
 
     @trio.lowlevel.enable_ki_protection
     async def serve(
@@ -94,12 +94,12 @@ class SingleRuns:
             # The conductor has failed, and may have to wait for other work before it says so.
             self._nursery = None
 
-    def _start(self, runner: Runner, trigger: TickTrigger, scope: TermScope | None, claim: Claim | None) -> Tick:
+    def _start(self, runner: Runner, scope: TermScope | None, claim: Claim | None) -> Tick:
         assert self._nursery is not None
         timeouts = TimeoutWatch()
         tick = Tick(
             self._recorder.next_batch_id(),
-            trigger,
+            "manual" if claim is None else "schedule",
             (runner,),
             self._jobs.config,
             scope,

@@ -149,7 +149,7 @@ class Supervisor:
         """Admit a run of one runner now, or refuse it and journal why. Synchronous."""
         if runner.schedule is None:
             return self.ticks.request("manual", runner)
-        return self.runs.request(runner, "manual", self._live_scope())
+        return self.runs.request(runner, self._live_scope())
 
     def is_in_work(self, task: trio.lowlevel.Task) -> bool:
         """Return whether a task is leader's work, for which waiting for the stop would be waiting for itself."""
