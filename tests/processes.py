@@ -88,3 +88,14 @@ def elapsed_ms(before: dict[str, Any], after: dict[str, Any]) -> float:
     """Return the milliseconds between two entries by their `ts`; their writers share the machine's clock."""
     moments = [datetime.fromisoformat(entry["ts"]) for entry in (before, after)]
     return (moments[1] - moments[0]).total_seconds() * 1000
+
+
+def run_without_a_reader(*arguments: str) -> tuple[int, bytes]:
+    """Run the command with a standard output that nobody reads; return its exit code and what it says on stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "conductor_jobs", *arguments]
+    with subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE) as process:
+        os.close(write)
+        _, err = process.communicate()
+    return process.returncode, err

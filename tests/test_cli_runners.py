@@ -1,7 +1,6 @@
 """`conductor-jobs runners`: what an APP registers, when it is due, and what the store keeps of it."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from conductor_jobs.runner_records import Claim, ClaimResult
 from conductor_jobs.runners_report import Kept, listed, report_lines
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 
+from .processes import run_without_a_reader
 from .scheduled import NOON, at
 from .support import noop
 
@@ -319,14 +319,7 @@ def test_an_app_whose_code_is_missing_a_zone_names_it(folder: Path, capsys: pyte
 
 
 def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    command = [sys.executable, "-m", "conductor_jobs", "runners", "jobs.py:jobs", "--store", "memory:"]
-    with subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE) as process:
-        os.close(write)
-        assert process.stderr is not None
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
+    assert run_without_a_reader("runners", "jobs.py:jobs", "--store", "memory:") == (0, b"")
 
 
 def test_help_tells_of_it() -> None:

@@ -22,6 +22,7 @@ from schemathesis.core.result import Ok
 from conductor_jobs.local_api.openapi import description
 
 from .local_api import TOKEN
+from .raw_http import assert_refused_or_answered, spoken
 from .real_servers import ServerProcess, free_port
 from .strategies import fewer
 
@@ -73,27 +74,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
     journal = "".join(path.read_text() for path in (folder / "logs").rglob("*.jsonl"))
     assert TOKEN not in printed + journal
     assert [line for line in printed.splitlines() if not re.match("conductor-jobs: (node|local API at) ", line)] == []
-
-
-def spoken(port: int, request: bytes) -> bytes:
-    """Send bytes, say that there are no more, and return what comes back until the end."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        answer = b""
-        try:
-            client.sendall(request)
-            client.shutdown(socket.SHUT_WR)
-            while chunk := client.recv(65536):
-                answer += chunk
-        except OSError:
-            pass  # reset, for it was not read to its end
-        return answer
-
-
-def assert_refused_or_answered(answer: bytes) -> None:
-    statuses = {int(status) for status in re.findall(rb"HTTP/1\.1 (\d\d\d)", answer)}
-    # 501: a transfer encoding that there is none of. 505: HTTP/2.
-    assert all(100 <= status < 500 for status in statuses - {501, 505}), answer
-    assert TOKEN.encode() not in answer
 
 
 # All that the description says
@@ -157,7 +137,7 @@ request_lines = st.one_of(
 def test_requests_of_any_bytes_are_refused_or_answered(
     server: Served, request_line: bytes, headers: list[bytes], body: bytes
 ) -> None:
-    assert_refused_or_answered(spoken(server.port, b"\r\n".join([request_line, *headers, b"", body])))
+    assert_refused_or_answered(spoken(server.port, b"\r\n".join([request_line, *headers, b"", body])), TOKEN)
 
 
 @pytest.mark.parametrize(
