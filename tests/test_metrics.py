@@ -293,26 +293,28 @@ async def test_metrics_are_read_from_another_thread_while_runners_are_registered
     jobs = make_jobs(noop)
     conductor = Conductor(jobs, store=MemoryLeaseStore(), autostart=False)
     await nursery.start(conductor.run)
-    over = False
-
-    def scrape() -> int:
-        scrapes = 0
-        while not over:
-            metrics.exposition()
-            scrapes += 1
-        return scrapes
+    ticks, over = 0, False
 
     async def run_ticks() -> None:
-        nonlocal over
-        for number in range(150):
-            jobs.register_runner(f"runner-{number}", noop)
+        nonlocal ticks
+        while not over:
+            jobs.register_runner(f"runner-{ticks}", noop)
             await conductor.run_tick()
+            ticks += 1
+
+    def scrape() -> None:
+        nonlocal over
+        scrapes = 0
+        while ticks < 150 or scrapes < 20:
+            metrics.exposition()
+            scrapes += 1
         over = True
 
     with ConductorMetrics(conductor) as metrics:
-        nursery.start_soon(run_ticks)
-        assert await trio.to_thread.run_sync(scrape) > 0
-    assert value(metrics, "runner_runs_total", runner="noop", outcome="completed") == 150
+        async with trio.open_nursery() as beside:
+            beside.start_soon(run_ticks)
+            await trio.to_thread.run_sync(scrape)
+    assert value(metrics, "runner_runs_total", runner="noop", outcome="completed") == ticks
     nursery.cancel_scope.cancel()
 
 

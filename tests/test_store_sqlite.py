@@ -169,6 +169,20 @@ def test_a_read_only_file_is_named_and_not_touched(public_folder: Path, folder_m
     assert content(public_folder) == before
 
 
+def test_a_file_that_another_process_makes_meanwhile_is_no_read_only_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = os.access
+
+    def answer_for_a_file_made_just_then(asked: Path, mode: int) -> bool:
+        answer = access(asked, mode)
+        path.touch()
+        return answer
+
+    monkeypatch.setattr(os, "access", answer_for_a_file_made_just_then)
+    assert trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0).is_leader
+
+
 @pytest.mark.parametrize("name", ["lease.db", "deep/lease.db"])
 def test_a_file_that_may_not_be_made_is_an_error_naming_it(public_folder: Path, name: str) -> None:
     public_folder.chmod(0o555)

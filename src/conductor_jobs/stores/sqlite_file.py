@@ -64,11 +64,12 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
     is no database, cannot be written, is another application's or a newer version's; AbandonedError if the caller
     has given up by the time that the lock is ours; sqlite3.OperationalError for what may be tried again.
     """
-    if not os.access(path, os.W_OK):
-        # SQLite opens a file that it may only read, and leaves files of its own beside it.
-        if os.access(path, os.F_OK):
-            raise Unusable(f"database {str(path)!r} is read-only.")
+    if not os.access(path, os.F_OK):
         _make_folder(path)
+    elif not os.access(path, os.W_OK):
+        # SQLite opens a file that it may only read, and leaves files of its own beside it. Asked in this order: a
+        # file that another process makes between the two questions is no read-only one.
+        raise Unusable(f"database {str(path)!r} is read-only.")
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)) as database:
             # A text that is none, in a damaged file, is one that equals no other.
