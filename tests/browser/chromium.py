@@ -51,7 +51,7 @@ def chromium() -> "Generator[Browser]":
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=list(_FLAGS), timeout=2 * PATIENCE_MS)
         try:
             yield browser
         finally:
