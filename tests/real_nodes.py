@@ -150,6 +150,8 @@ async def survive_latency(nodes: list[RealNode], delay: float) -> None:
     await trio.sleep(6 * LONG.renew_interval)
     assert await recovered(nodes) is nodes[0]
     assert [node.term for node in nodes] == [1, 1]
+    for node in nodes:
+        node.proxy.delay = 0.0
 
 
 async def lead_again_after_latency(nodes: list[RealNode], timing: LeaseTiming) -> None:

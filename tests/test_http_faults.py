@@ -194,6 +194,8 @@ async def test_latency_below_the_store_timeout_costs_nothing(server: ControlAPIP
         await trio.sleep(6 * LONG.renew_interval)
         assert [node.term for node in nodes] == [1, 1]
         assert leader(nodes) is nodes[0]
+        for node in nodes:
+            node.proxy.delay = 0.0
 
 
 async def test_latency_above_the_store_timeout_lets_nobody_lead_until_it_is_over(
