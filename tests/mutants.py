@@ -182,7 +182,7 @@ def a_standby_that_stops_passes_through_leading() -> Generator[None, None, None]
     honest = Supervisor._drain
 
     async def drain(self: Supervisor) -> None:
-        with trio.move_on_after(2 * self.plan.timing.store_timeout):
+        with trio.move_on_after(2 * self.plan.given.timing.store_timeout):
             while self.election.live_scope is None:
                 await trio.sleep(0.1)
         await honest(self)

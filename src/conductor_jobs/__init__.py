@@ -39,12 +39,12 @@ above it:
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task
-    supervisor, runner_status, status
-                            one run: its nurseries and the order in which they end; what it tells of its runners,
-                            and of itself
-    signals, taken_leases, arguments, conductor, hosting
-                            draining on a signal; one conductor of a process on a lease; what it was given; what
-                            an application holds; running it in a thread
+    arguments, supervisor, runner_status, status
+                            what a conductor was given, and the plan of a run; one run: its nurseries and the order in
+                            which they end; what it tells of its runners, and of itself
+    signals, taken_leases, conductor, hosting
+                            draining on a signal; one conductor of a process on a lease; what an application holds;
+                            running it in a thread
     metric_tallies, metric_families, metrics
                             what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls

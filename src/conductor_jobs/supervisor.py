@@ -17,26 +17,23 @@ join.
 import contextlib
 import enum
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, final
+from collections.abc import Callable
+from typing import final
 
-import msgspec
 import trio
 from trio_util import wait_any
 
+from .arguments import Plan
 from .clocks import Clocks
 from .cursors import StoredCursors
 from .election import Candidate, Election
 from .execution import Tick
 from .heartbeats import Heartbeats
-from .journal import FRAMEWORK, Journal
-from .journal_files import JournalFiles
+from .journal import FRAMEWORK
 from .leadership import Leadership
-from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
+from .lease import Holder, NodeState, keeps_nodes
 from .ledger import Ledger
-from .observers import Observers
 from .recorder import Recorder
-from .registry import TimedJobs
 from .retention import Retention
 from .runners import Runner
 from .scheduler import Scheduler
@@ -45,8 +42,7 @@ from .surroundings import Surroundings
 from .term import EndReason, TermScope
 from .tick_results import TickResult
 from .ticks import TickGroup
-from .timing import LeaseTiming
-from .watchdog import OnOverrun, Watchdog
+from .watchdog import Watchdog
 
 
 class Phase(enum.Enum):
@@ -59,33 +55,12 @@ class Phase(enum.Enum):
 
 
 @final
-class Plan(msgspec.Struct, frozen=True):
-    """What a run is to do: the conductor's arguments, with nothing left to be chosen."""
-
-    jobs: TimedJobs
-    store: LeaseStore
-    lease_name: str
-    node: Node
-    incarnation: str
-    timing: LeaseTiming
-    resources: Any
-    autostart: bool
-    drain_timeout: float
-    journals: Sequence[Journal]
-    files: JournalFiles | None
-    sync_each_tick: bool
-    retention_days: int | None
-    boot_clock: Callable[[], float]
-    on_overrun: OnOverrun
-    observers: Observers
-
-
-@final
 class Supervisor:
     """Owns every task of one run. `run` returns when all of them have ended and the lease is given back."""
 
     def __init__(self, plan: Plan, recorder: Recorder, leadership: Leadership) -> None:
         self.plan = plan
+        self._given = given = plan.given
         self.phase: Phase = Phase.RUNNING
         self.pid: int = os.getpid()
         self._recorder = recorder
@@ -101,21 +76,21 @@ class Supervisor:
         self._drain_ended: float | None = None
         # One for each tick or run that has ended and that the disk is to confirm.
         self._syncs: set[trio.CancelScope] = set()
-        clocks = Clocks(self._clock, plan.boot_clock)
+        clocks = Clocks(self._clock, given.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
-        candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
-        self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
+        candidate = Candidate(given.store, given.lease_name, holder, plan.node.priority, given.timing, clocks)
+        self.watchdog: Watchdog = Watchdog(clocks, recorder, given.on_overrun)
         self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
-        cursors = StoredCursors(plan.store, plan.lease_name, plan.timing.store_timeout)
+        cursors = StoredCursors(given.store, given.lease_name, given.timing.store_timeout)
         limiter = trio.CapacityLimiter(1)
-        surroundings = Surroundings(plan.node, plan.resources, recorder, limiter, cursors, plan.observers)
-        self.ledger: Ledger = Ledger(plan.store, plan.lease_name, plan.timing, recorder)
+        surroundings = Surroundings(plan.node, given.resources, recorder, limiter, cursors, plan.observers)
+        self.ledger: Ledger = Ledger(given.store, given.lease_name, given.timing, recorder)
         self.ticks: TickGroup = TickGroup(
-            plan.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
+            given.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
         )
-        self.runs: SingleRuns = SingleRuns(plan.jobs, surroundings, self.ledger, lambda: self.stopping)
+        self.runs: SingleRuns = SingleRuns(given.jobs, surroundings, self.ledger, lambda: self.stopping)
         self._scheduler = Scheduler(
-            plan.jobs, self.runs, self.ledger, recorder, leadership, self._live_scope, lambda: self.stopping
+            given.jobs, self.runs, self.ledger, recorder, leadership, self._live_scope, lambda: self.stopping
         )
 
     @property
@@ -194,8 +169,8 @@ class Supervisor:
                 lease_nursery.start_soon(self.ledger.keep_paused_known)
                 if heartbeats is not None:
                     lease_nursery.start_soon(heartbeats.run, self._node_state)
-                if self.plan.files is not None and self.plan.retention_days is not None:
-                    retention = Retention(self.plan.files.folder, self.plan.retention_days, self._recorder)
+                if self.plan.files is not None and self._given.retention_days is not None:
+                    retention = Retention(self.plan.files.folder, self._given.retention_days, self._recorder)
                     lease_nursery.start_soon(retention.run)
                 await self._work(started)
                 lease_nursery.cancel_scope.cancel()
@@ -210,7 +185,7 @@ class Supervisor:
             async with trio.open_nursery() as work_nursery:
                 work_nursery.start_soon(self.ticks.serve, self._after_tick)
                 work_nursery.start_soon(self.runs.serve, self._keep_schedules, self._after_tick)
-                if self.plan.autostart:
+                if self._given.autostart:
                     work_nursery.start_soon(self.ticks.keep_interval)
                 await wait_any(self._wait_settled, self._stop_begun.wait)
                 started()
@@ -232,7 +207,7 @@ class Supervisor:
         self._drain_began = self._clock.current_time()
         if (scope := self.election.scope) is not None:
             scope.end_services()
-        self._drain_scope.deadline = trio.current_time() + self.plan.drain_timeout
+        self._drain_scope.deadline = trio.current_time() + self._given.drain_timeout
         with self._drain_scope:
             await self._wait_idle()
             return
@@ -241,7 +216,7 @@ class Supervisor:
     async def drain_term(self, scope: TermScope) -> None:
         """Wait for the end of a term's work as a stop does; cut it when that takes too long."""
         scope.end_services()
-        with trio.move_on_after(self.plan.drain_timeout):
+        with trio.move_on_after(self._given.drain_timeout):
             await self._wait_idle()
             return
         scope.end("drain_timeout")
@@ -268,14 +243,14 @@ class Supervisor:
         await self.election.wait_idle()
 
     async def _keep_schedules(self) -> None:
-        if self.plan.autostart:
+        if self._given.autostart:
             await self._scheduler.keep_schedules()
 
     def _live_scope(self) -> TermScope | None:
         return self.election.live_scope
 
     async def _after_tick(self) -> None:
-        if not self.plan.sync_each_tick or self.plan.files is None or not self._may_wait_for_disk():
+        if self._given.journal_sync is None or self.plan.files is None or not self._may_wait_for_disk():
             return
         with trio.CancelScope() as sync:
             self._syncs.add(sync)
@@ -293,17 +268,17 @@ class Supervisor:
             sync.cancel()
 
     def _made_heartbeats(self) -> Heartbeats | None:
-        plan = self.plan
-        if not keeps_nodes(plan.store):
+        plan, given = self.plan, self._given
+        if not keeps_nodes(given.store):
             return None
         return Heartbeats(
-            plan.store,
-            plan.lease_name,
+            given.store,
+            given.lease_name,
             plan.node,
             plan.incarnation,
-            plan.timing,
+            given.timing,
             self._recorder,
-            lambda: plan.jobs.fingerprint,
+            lambda: given.jobs.fingerprint,
         )
 
     def _node_state(self) -> NodeState:
@@ -314,20 +289,19 @@ class Supervisor:
         details = {
             "host": plan.node.host,
             "incarnation": plan.incarnation,
-            "lease_name": plan.lease_name,
+            "lease_name": self._given.lease_name,
             "node_id": plan.node.node_id,
             "pid": self.pid,
             "version": plan.node.version,
         }
-        result = "loop_enabled" if plan.autostart else "loop_disabled"
+        result = "loop_enabled" if self._given.autostart else "loop_disabled"
         self._recorder.write(FRAMEWORK, "started", result=result, details=details)
 
     def _open_journals(self) -> None:
-        journals = [*self.plan.journals]
-        if self.plan.files is not None:
-            self.plan.files.open(self._recorder.today())
-            journals.append(self.plan.files)
-        self._recorder.attach(journals)
+        files = self.plan.files
+        if files is not None:
+            files.open(self._recorder.today())
+        self._recorder.attach([each for each in (self._given.journal, files) if each is not None])
 
     def _close_journals(self) -> None:
         self._recorder.attach(())
