@@ -25,10 +25,10 @@ above it:
     term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
                             waits for it
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
-    store_calls, drift, heartbeats, standby, resignation, election
-                            one bounded store call; nodes that differ; signs of life; waiting for the moment to
-                            campaign; giving the lease back while running; the lease task: campaign, hold, lose,
-                            release
+    store_calls, drift, heartbeats, candidate, standby, resignation, election
+                            one bounded store call; nodes that differ; signs of life; asking for the lease; waiting
+                            for the moment to campaign; giving the lease back while running; the lease task:
+                            campaign, hold, lose, release
     retry, threads, cursors, runners, registry
                             trying again; from a thread to the loop; how far a runner has come; what a runner is given
                             and returns; what an application registers

@@ -24,9 +24,10 @@ import trio
 from trio_util import wait_any
 
 from .arguments import Plan
+from .candidate import Candidate
 from .clocks import Clocks
 from .cursors import StoredCursors
-from .election import Candidate, Election
+from .election import Election
 from .execution import Tick
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK
@@ -38,6 +39,7 @@ from .retention import Retention
 from .runners import Runner
 from .scheduler import Scheduler
 from .single_runs import SingleRuns
+from .standby import Standby
 from .surroundings import Surroundings
 from .term import EndReason, TermScope
 from .tick_results import TickResult
@@ -78,9 +80,10 @@ class Supervisor:
         self._syncs: set[trio.CancelScope] = set()
         clocks = Clocks(self._clock, given.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
-        candidate = Candidate(given.store, given.lease_name, holder, plan.node.priority, given.timing, clocks)
+        candidate = Candidate(given.store, given.lease_name, holder, given.timing, clocks, recorder)
+        standby = Standby(given.store, given.lease_name, given.timing, plan.node.priority)
         self.watchdog: Watchdog = Watchdog(clocks, recorder, given.on_overrun)
-        self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
+        self.election: Election = Election(candidate, standby, leadership, self.watchdog.watch)
         cursors = StoredCursors(given.store, given.lease_name, given.timing.store_timeout)
         limiter = trio.CapacityLimiter(1)
         surroundings = Surroundings(plan.node, given.resources, recorder, limiter, cursors, plan.observers)
