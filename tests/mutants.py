@@ -13,8 +13,9 @@ from unittest.mock import patch
 import msgspec
 import trio
 
-from conductor_jobs import attempts, candidate, election, records, standby, supervisor, term, timing
+from conductor_jobs import attempts, candidate, election, records, standby, term, timing
 from conductor_jobs.clocks import Instant
+from conductor_jobs.drain import Drain
 from conductor_jobs.lease import Holder, LeaseGrant
 from conductor_jobs.ledger import Ledger
 from conductor_jobs.records import LeaseRecord
@@ -29,7 +30,6 @@ from conductor_jobs.timing import LeaseTiming
 Mutant = Callable[[], AbstractContextManager[Any]]
 Candidate = candidate.Candidate
 Election = election.Election
-Supervisor = supervisor.Supervisor
 TermOfWork = term.Term
 
 
@@ -87,15 +87,15 @@ def an_unknown_outcome_extends_the_term() -> AbstractContextManager[Any]:
 
 
 def release_before_the_work_has_ended() -> AbstractContextManager[Any]:
-    honest = Supervisor._drain
+    honest = Drain.drain_run
 
-    async def drain(self: Supervisor) -> None:
-        candidate = self.election.candidate
+    async def drain(self: Drain) -> None:
+        candidate = self._election.candidate
         with trio.move_on_after(candidate.timing.store_timeout):
             await candidate._store.release(candidate._lease_name, candidate._holder)
         await honest(self)
 
-    return patch.object(Supervisor, "_drain", drain)
+    return patch.object(Drain, "drain_run", drain)
 
 
 def the_renewer_stops_at_the_drain() -> AbstractContextManager[Any]:
@@ -188,15 +188,15 @@ def a_standby_that_stops_passes_through_leading() -> Generator[None, None, None]
             self._begin(scope)
             await self._hold(scope)
 
-    honest = Supervisor._drain
+    honest = Drain.drain_run
 
-    async def drain(self: Supervisor) -> None:
-        with trio.move_on_after(2 * self.plan.given.timing.store_timeout):
-            while self.election.live_scope is None:
+    async def drain(self: Drain) -> None:
+        with trio.move_on_after(2 * self._election.candidate.timing.store_timeout):
+            while self._election.live_scope is None:
                 await trio.sleep(0.1)
         await honest(self)
 
-    with patch.object(Election, "run", run), patch.object(Supervisor, "_drain", drain):
+    with patch.object(Election, "run", run), patch.object(Drain, "drain_run", drain):
         yield
 
 
@@ -230,13 +230,13 @@ def late_work_goes_unreported() -> AbstractContextManager[Any]:
 
 
 def a_drain_is_never_cut() -> AbstractContextManager[Any]:
-    honest = Supervisor._drain
+    honest = Drain.drain_run
 
-    async def drain(self: Supervisor) -> None:
-        await self.ticks.wait_idle()
+    async def drain(self: Drain) -> None:
+        await self._ticks.wait_idle()
         await honest(self)
 
-    return patch.object(Supervisor, "_drain", drain)
+    return patch.object(Drain, "drain_run", drain)
 
 
 def services_are_drained_like_ticks() -> AbstractContextManager[Any]:

@@ -39,9 +39,10 @@ above it:
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task
-    arguments, supervisor, runner_status, status
-                            what a conductor was given, and the plan of a run; one run: its nurseries and the order in
-                            which they end; what it tells of its runners, and of itself
+    arguments, drain, supervisor, runner_status, status
+                            what a conductor was given, and the plan of a run; how work is brought to its end; one
+                            run: its nurseries and the order in which they end; what it tells of its runners, and
+                            of itself
     signals, taken_leases, conductor, hosting
                             draining on a signal; one conductor of a process on a lease; what an application holds;
                             running it in a thread

@@ -23,7 +23,7 @@ from .runner_status import RunnerStatus
 from .runners import TickTrigger
 from .signals import run_until_signalled
 from .status import ConductorStatus, runner_statuses_of, status_of
-from .supervisor import Phase, Supervisor
+from .supervisor import Supervisor
 from .taken_leases import taking
 from .term import Named, Term
 from .tick_results import TickResult
@@ -325,7 +325,7 @@ class Conductor:
         supervisor = self._require_running()
         if supervisor.is_in_work(trio.lowlevel.current_task()):
             raise RuntimeError("resign() in leader's work would wait for itself")
-        if supervisor.stopping or (over := supervisor.election.resign(supervisor.drain_term)) is None:
+        if supervisor.stopping or (over := supervisor.election.resign(supervisor.drain.drain_term)) is None:
             await trio.lowlevel.checkpoint()
             return "skipped_not_leader"
         await wait_any(over.wait, lambda: self._leadership.wait_over(lambda: self._supervisor is supervisor))
@@ -367,7 +367,7 @@ class Conductor:
 
     def _current(self) -> Supervisor | None:
         supervisor = self._supervisor
-        if supervisor is None or supervisor.phase is Phase.ENDED:
+        if supervisor is None or supervisor.ended:
             return None
         if supervisor.pid != os.getpid():
             raise RuntimeError(

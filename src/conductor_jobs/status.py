@@ -9,7 +9,7 @@ import msgspec
 from .lease import Node
 from .runner_status import RunnerStatus, runner_status
 from .runners import Runner
-from .supervisor import Phase, Supervisor
+from .supervisor import Supervisor
 from .tick_results import TickResult
 from .watchdog import Overrun
 
@@ -69,7 +69,7 @@ def status_of(
     if supervisor is None:
         return ConductorStatus(node, runners)
     election, ticks, files = supervisor.election, supervisor.ticks, supervisor.plan.files
-    started = supervisor.phase is not Phase.ENDED
+    started = not supervisor.ended
     candidate, in_flight = election.candidate, ticks.in_flight
     grant = candidate.last_grant
     live = election.live_scope if started else None
@@ -99,7 +99,7 @@ def status_of(
         renewals=candidate.renewals,
         renew_failures=candidate.renew_failures,
         renew_seconds=candidate.renew_seconds,
-        drain_seconds=supervisor.drain_seconds,
+        drain_seconds=supervisor.drain.seconds,
         journal_bytes=0 if files is None else files.bytes_written,
     )
 
