@@ -22,8 +22,9 @@ above it:
                             the judge of journals; which files it is given
     stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,
                             none by the engine
-    term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
-                            waits for it
+    term, leadership, leaders_work
+                            a term, and the scope with a moving deadline that its work runs in; whoever waits for it;
+                            work of an application's own
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
     store_calls, drift, heartbeats, candidate, standby, resignation, election
                             one bounded store call; nodes that differ; signs of life; asking for the lease; waiting

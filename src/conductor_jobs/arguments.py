@@ -13,7 +13,7 @@ from .failures import shown
 from .journal import Journal
 from .journal_files import JournalFiles
 from .lease import LeaseStore, Node, is_lease_store, is_name
-from .observers import Observers
+from .observers import Observers, Tracer
 from .registry import TimedJobs
 from .runner_records import keeps_claims
 from .seconds import checked_seconds
@@ -86,6 +86,16 @@ class Plan(msgspec.Struct, frozen=True):
     incarnation: str
     files: JournalFiles | None
     observers: Observers
+
+
+def observers_of(tracer: Tracer | None) -> Observers:
+    """Return those whom a conductor has from the start. Raises TypeError for what is no tracer."""
+    if tracer is None:
+        return Observers()
+    # It needs a package of an extra, which whoever has a tracer has.
+    from .tracing import traces_by
+
+    return Observers(traces_by(tracer))
 
 
 def _is_positive(value: object) -> bool:

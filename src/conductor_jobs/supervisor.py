@@ -93,6 +93,11 @@ class Supervisor:
         return self._stop_wanted
 
     @property
+    def live_scope(self) -> TermScope | None:
+        """The scope of a term under which the application's own work may begin now, or None."""
+        return None if self.stopping else self.election.live_scope
+
+    @property
     def ended(self) -> bool:
         """Whether the run is over, or has nothing left to do but to return."""
         return self._ended.is_set()
