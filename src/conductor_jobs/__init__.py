@@ -61,9 +61,9 @@ above it:
                             since when a journal is read; quantiles of many durations; what runs came to
     printing, terminal, verify_report, next_report, runners_report, log_lines, history_report, local_api_client
                             how the command prints journals, verdicts, due instants, runners, and what runs came to
-    status_report, cli_settings, cli_store, cli_journals, cli_verify, cli_next, cli_nodes, cli_runners, cli_status
+    status_report, cli_settings, cli_store, cli_journals, cli_start, cli_config, cli_verify, cli_next, cli_nodes
                             how it prints a node; its settings and its store; its parts
-    cli_logs, cli_history, cli_control_api, cli
+    cli_runners, cli_status, cli_logs, cli_history, cli_control_api, cli
                             the command
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.
