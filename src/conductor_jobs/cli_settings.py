@@ -1,13 +1,16 @@
-"""The table of settings as flags of a command, and the flag that names a lease."""
+"""The table of settings as flags of a command, what is read from them, and the flag that names a lease."""
 
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import click
 from click.shell_completion import CompletionItem
 
+from .config import Config, read_config, unknown_variables
 from .rules import LINE
 from .settings import SETTINGS
+from .stderr import tell
 
 Command = Callable[..., int]
 
@@ -34,6 +37,16 @@ def settings_as_flags(names: Collection[str] | None = None) -> Callable[[Command
         return function
 
     return decorate
+
+
+def configured(flags: Mapping[str, str | None]) -> Config:
+    """Return what is configured by these flags and by variables, with a warning of variables that mean nothing.
+
+    Raises BadSettings, which says all that is wrong.
+    """
+    for name in unknown_variables(os.environ):
+        tell(f"conductor-jobs: warning: {name} is no setting of conductor-jobs")
+    return read_config(flags, os.environ)
 
 
 def lease_name_flag(function: Command) -> Command:
