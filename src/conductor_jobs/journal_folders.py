@@ -35,8 +35,11 @@ def files_at(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path] if path.is_file() else []
     # By listing it, for `glob` tells nobody that it may not look; and without asking for the status of each.
-    with os.scandir(path) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.name.endswith(".jsonl") and entry.is_file())
+    try:
+        with os.scandir(path) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.name.endswith(".jsonl") and entry.is_file())
+    except FileNotFoundError:  # taken away just now, as by the start that made it and has failed
+        return []
 
 
 def journal_files(paths: Iterable[Path]) -> list[Path]:
@@ -48,11 +51,19 @@ def journal_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         try:
             for file in _some_files_at(path):
-                status = file.stat()
-                found.setdefault((status.st_dev, status.st_ino), file)
+                if (status := status_of(file)) is not None:
+                    found.setdefault((status.st_dev, status.st_ino), file)
         except OSError as error:
             raise unreadable(path, error) from error
     return list(found.values())
+
+
+def status_of(file: Path) -> os.stat_result | None:
+    """Return the status of a file that was listed, or None when it is gone since, as by retention."""
+    try:
+        return file.stat()
+    except FileNotFoundError:
+        return None
 
 
 def unreadable(path: Path, error: OSError) -> BadJournal:
