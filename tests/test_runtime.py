@@ -160,21 +160,21 @@ def test_a_signal_before_app_opens_leaves_it_closed(tmp_path: Path, monkeypatch:
 
 
 def test_a_signal_at_the_moment_that_the_conductor_starts_is_not_lost(tmp_path: Path) -> None:
+    settings = {"logs_dir": str(tmp_path), "store": "memory:", "local_api": "http://127.0.0.1:0"}
+    config = read_config(settings, {})
+
     @contextlib.asynccontextmanager
-    async def signalled_app() -> AsyncGenerator[tuple[TimedJobs, Any], None]:
+    async def signalled_app(checkpoints: int) -> AsyncGenerator[tuple[TimedJobs, Any], None]:
         os.kill(os.getpid(), signal.SIGTERM)
         # So that whoever obeys hears of it about when this node's tasks are started.
         for _ in range(checkpoints):
             await trio.lowlevel.cancel_shielded_checkpoint()
         yield TimedJobs(), None
 
-    settings = {"logs_dir": str(tmp_path), "store": "memory:", "local_api": "http://127.0.0.1:0"}
-    config = read_config(settings, {})
-
-    async def main() -> None:
+    async def main(checkpoints: int) -> None:
         with trio.fail_after(5):
-            await Runtime(signalled_app(), config, None, lambda conductor, store: None).run(once=False)
+            await Runtime(signalled_app(checkpoints), config, None, lambda conductor, store: None).run(once=False)
 
     # Which of two tasks that are woken at once goes first, Trio leaves to chance.
     for checkpoints in [1, 2] * 10:
-        trio.run(main)
+        trio.run(main, checkpoints)

@@ -20,7 +20,7 @@ from .config import Config
 from .errors import Unusable
 from .failures import error_text
 from .journal import Journal
-from .journal_files import make_folder
+from .journal_folders import in_folder
 from .lease import LeaseStore
 from .service_manager import ServiceManager, keep_informed
 from .signals import run_until_signalled
@@ -188,7 +188,7 @@ def _made_folder(folder: Path) -> Generator[Path, None, None]:
     # What a failed start made, and nobody wrote into, it takes away again.
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        make_folder(folder)
+        in_folder(folder, lambda: None)
         yield folder
     except BaseException:
         for each in made:
