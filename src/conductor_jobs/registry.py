@@ -106,8 +106,9 @@ class TimedJobs:
     ) -> None:
         """Add a runner; allowed at any time and from any thread, a tick takes those registered when it begins.
 
-        `name`: a text that UTF-8 can hold, without NUL; blanks around it are taken off. `run` takes a `TickContext` and returns a `RunnerResult` or None. `async def` functions run on the loop,
-        plain ones in a worker thread. `description` is for people who list the runners. After `timeout` seconds the
+        `name`: a text that UTF-8 can hold, without NUL; blanks around it are taken off. `run` takes a `TickContext` and
+        returns a `RunnerResult` or None. `async def` functions run on the loop, plain ones in a worker thread.
+        `description` is for people who list the runners. After `timeout` seconds the
         runner is cancelled and has failed (a thread cannot be cancelled: it has failed once it returns). `retry`: how
         often it is tried again within its tick, `timeout` being each attempt's.
 
