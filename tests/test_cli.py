@@ -199,6 +199,7 @@ async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
         (["app:missing"], "APP 'app:missing' must name a TimedJobs, but there is no 'missing'."),
         (["app:nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
         (["app:makes_nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
+        (["app:fine"], "APP 'app:fine' is a function that takes arguments: name the TimedJobs, or what returns one."),
         (["app:makes_trouble"], "APP 'app:makes_trouble' failed while it was loaded: SystemExit: 3"),
         (["app:yields_nothing"], "APP must yield (jobs, resources) with a TimedJobs, not None."),
         (["broken:jobs"], "APP 'broken:jobs' failed while it was loaded: ZeroDivisionError: division by zero"),

@@ -108,9 +108,9 @@ class TimedJobs:
 
         `name`: a text that UTF-8 can hold, without NUL; blanks around it are taken off. `run` takes a `TickContext` and
         returns a `RunnerResult` or None. `async def` functions run on the loop, plain ones in a worker thread.
-        `description` is for people who list the runners. After `timeout` seconds the
-        runner is cancelled and has failed (a thread cannot be cancelled: it has failed once it returns). `retry`: how
-        often it is tried again within its tick, `timeout` being each attempt's.
+        `description` is for people who list the runners. After `timeout` seconds the runner is cancelled and has failed
+        (a thread cannot be cancelled: it has failed once it returns). `retry`: how often it is tried again within its
+        tick, `timeout` being each attempt's.
 
         Without a `schedule` the runner runs in every tick. With one, `Every(…)` or `Cron(…)`, it has ticks of its own.
         `misfire`: what becomes of due instants at which it could not run: "run_once" (the default) runs it once for
