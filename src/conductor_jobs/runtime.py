@@ -137,8 +137,10 @@ class Runtime:
     async def _run_once(self, conductor: Conductor) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(conductor.run)
-            if conductor.status().holder_id is None:
-                self.problem = "the lease store gave no answer: nobody knows who leads, and nothing was run"
+            status = conductor.status()
+            if status.holder_id is None:
+                why = status.problem or "the lease store gave no answer"
+                self.problem = f"nobody knows who leads, and nothing was run: {why}"
             else:
                 self.problem = _problem_of(await conductor.run_tick())
             conductor.request_stop()
