@@ -1,4 +1,4 @@
-"""The table of settings as flags of a command, and the flag that names a lease."""
+"""The table of settings as flags of a command."""
 
 from collections.abc import Callable, Collection
 from typing import Final
@@ -6,7 +6,6 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from .rules import LINE
 from .settings import SETTINGS
 
 Command = Callable[..., int]
@@ -36,27 +35,9 @@ def settings_as_flags(names: Collection[str] | None = None) -> Callable[[Command
     return decorate
 
 
-def lease_name_flag(function: Command) -> Command:
-    """Give a command that looks at a lease the flag for its name; `start` has the one of the default."""
-    return click.option(
-        "--lease-name",
-        default="conductor",
-        metavar=LINE.metavar,
-        callback=_checked_lease_name,
-        help="of which lease  [conductor]",
-    )(function)
-
-
 def complete_files(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Have the shell complete names of files."""
     return [CompletionItem(text, type="file")]
-
-
-def _checked_lease_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    name: str | None = LINE.parse(text)
-    if name is None:
-        raise click.BadParameter(f"must be {LINE.words}, not {text!r}.")
-    return name
 
 
 def _complete_roles(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:

@@ -121,6 +121,7 @@ class Runtime:
         conductor = Conductor(
             jobs,
             store=store,
+            lease_name=config["lease_name"],
             node=config.node,
             timing=config.timing,
             journal=self._journal,
@@ -142,7 +143,10 @@ class Runtime:
                 why = status.problem or "the lease store gave no answer"
                 self.problem = f"nobody knows who leads, and nothing was run: {why}"
             else:
-                self.problem = _problem_of(await conductor.run_tick())
+                tick = await conductor.run_tick()
+                self.problem = _problem_of(tick)
+                if tick.decision == "skipped_no_runners" and conductor.jobs.scheduled:
+                    tell("conductor-jobs: nothing was run: each runner has a schedule, and --run-once keeps none")
             conductor.request_stop()
 
     def _request_stop(self) -> None:

@@ -53,6 +53,10 @@ SETTINGS: Final = (
         otherwise="the public API base, or the file conductor.db in the state dir",
     ),
     Setting(
+        "lease_name", "lease name", LINE, "of which lease; each one in a store has a leader of its own",
+        "BAA_CONDUCTOR_LEASE_NAME", "conductor",
+    ),
+    Setting(
         "lease_renew_interval_ms", "lease renew interval", POSITIVE, "from one renewal to the next",
         "BAA_CONDUCTOR_LEASE_RENEW_INTERVAL_MS", otherwise="5000, or a sixth of the ttl if that is less",
     ),
