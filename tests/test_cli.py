@@ -296,6 +296,17 @@ def test_the_first_signal_drains_and_a_second_cancels(folder: Path, number: sign
         ]
 
 
+def test_a_drain_lasts_for_as_long_as_it_is_told_to(folder: Path) -> None:
+    with started(folder, "app:stuck", "--drain-timeout-sec", "0") as process:
+        process.wait_for("runner_started")
+        process.signal(signal.SIGTERM)
+        began = datetime.fromisoformat(process.wait_for("stopping")["ts"])
+        cut = process.wait_for("tick_interrupted", result="drain_timeout")
+        # Twenty seconds are the default.
+        assert datetime.fromisoformat(cut["ts"]) < began + timedelta(seconds=15)
+        assert process.wait() == 0
+
+
 def test_a_second_signal_ends_a_process_whose_thread_cannot_be_cancelled(folder: Path) -> None:
     with started(folder, "app:thread", "--lease-ttl-sec", "2") as process:
         process.wait_for("runner_started")

@@ -184,6 +184,7 @@ def test_config_prints_the_settings_in_the_seeds_order_and_never_the_token(tmp_p
         "local_api: not-configured",
         "local_api_token_configured: false",
         "retention_days: not-configured",
+        "drain_timeout_sec: 20",
     ]
     assert "node_id: mini-main" in lines
     assert done.stderr == "conductor-jobs: warning: BAA_TIMED_JOBS_X is no setting of conductor-jobs\n"

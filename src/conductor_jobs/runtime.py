@@ -129,6 +129,7 @@ class Runtime:
             retention_days=config["retention_days"],
             resources=resources,
             autostart=autostart,
+            drain_timeout=config["drain_timeout_sec"],
             renew_failure_threshold=config["renew_failure_threshold"],
             on_overrun=self._on_overrun,
         )

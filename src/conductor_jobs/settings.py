@@ -106,4 +106,8 @@ SETTINGS: Final = (
         "retention_days", "retention days", POSITIVE, "journal files of more days ago are deleted, never today's",
         "BAA_CONDUCTOR_RETENTION_DAYS", otherwise="all are kept",
     ),
+    Setting(
+        "drain_timeout_sec", "drain timeout", NON_NEGATIVE, "for how long a stop waits for the work in flight",
+        "BAA_CONDUCTOR_DRAIN_TIMEOUT_SEC", 20,
+    ),
 )  # fmt: skip
