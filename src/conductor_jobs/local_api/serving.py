@@ -80,8 +80,8 @@ async def serve_local_api(
     `nursery.start` it returns the URLs that are listened on. On the conductor's loop.
 
     Raises ValueError for a `token` that is no line of text, and for a `url` that is none, or that others can reach
-    while there is no token; OSError when it cannot be listened on, as with a port in use. Cancelling ends all requests at once; ticks that were asked for
-    go on.
+    while there is no token; OSError when it cannot be listened on, as with a port in use. Cancelling ends all requests
+    at once; ticks that were asked for go on.
     """
     if not isinstance(conductor, Conductor):
         raise TypeError(f"serve_local_api conductor must be a Conductor, not {shown(conductor)}.")
