@@ -477,15 +477,23 @@ async def test_every_answer_bears_the_headers_that_keep_browsers_in() -> None:
 
 async def test_a_url_that_cannot_be_listened_on_is_refused_with_its_rule() -> None:
     conductor = quiet(succeeds)
+    not_urls: list[Any] = [5, None]
+    for not_url in not_urls:
+        with pytest.raises(ValueError, match="serve_local_api url must be an http URL of a host and a port"):
+            await serve_local_api(conductor, not_url)
     for url in ("https://127.0.0.1:1", "http://127.0.0.1:1/x", "http://u@127.0.0.1:1", "http://127.0.0.1:99999", "x"):
         with pytest.raises(ValueError, match="serve_local_api url must be an http URL of a host and a port") as raised:
             await serve_local_api(conductor, url)
         assert url not in str(raised.value)
     with pytest.raises(ValueError, match=r"0\.0\.0\.0 can be reached by others: give a token \(BAA_CONDUCTOR_LOCAL"):
         await serve_local_api(conductor, "http://0.0.0.0:0")
-    for token in ("", "  ", "a\nb"):
-        with pytest.raises(ValueError, match="serve_local_api token must be a non-empty line of text"):
+    tokens: list[Any] = ["", "  ", "a\nb", " a", 5, b"a"]
+    for token in tokens:
+        with pytest.raises(ValueError, match="serve_local_api token must be a non-empty line of text without blanks"):
             await serve_local_api(conductor, "http://127.0.0.1:0", token=token)
+    nobody: Any = None
+    with pytest.raises(TypeError, match="serve_local_api conductor must be a Conductor, not None"):
+        await serve_local_api(nobody, "http://127.0.0.1:0")
 
 
 async def test_a_port_in_use_is_an_error_and_a_free_one_is_told() -> None:

@@ -43,6 +43,7 @@ def test_what_is_given_is_kept_by_the_decorator_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "problem"),
     [
+        ({"description": 3}, TypeError, "description must be a text, not 3."),
         ({"retry": 3}, TypeError, "retry must be a Retry, not 3."),
         ({"schedule": 60.0}, TypeError, "schedule must be Every(…) or Cron(…), not 60.0."),
         ({"schedule": "0 6 * * *"}, TypeError, "schedule must be Every(…) or Cron(…), not '0 6 * * *'."),
@@ -76,6 +77,16 @@ def test_a_bad_argument_is_refused_naming_runner_argument_value_and_rule(
         with pytest.raises(error) as caught:
             register()
         assert str(caught.value) == f'Timed job runner "r": {problem}'
+    assert jobs.registered == ()
+
+
+@pytest.mark.parametrize("name", [5, True, b"name", ["name"], object, "a\0b", "\ud800"], ids=repr)
+def test_a_name_that_not_every_store_could_keep_is_refused_with_its_rule(name: Any) -> None:
+    jobs = TimedJobs()
+    with pytest.raises(ValueError, match="name must be") as caught:
+        jobs.register_runner(name, run)
+    rule = "Timed job runner name must be a text that UTF-8 can hold, without NUL"
+    assert str(caught.value) == f"{rule}, not {name!r}."
     assert jobs.registered == ()
 
 
@@ -138,5 +149,5 @@ def test_names_of_several_lines_do_not_run_together() -> None:
 def test_a_fingerprint_is_that_of_the_runners_of_now() -> None:
     jobs = registry(a=None)
     before = jobs.fingerprint
-    jobs.register_runner("\udcff", run)  # as an undecodable file name has it
+    jobs.register_runner("Läufer", run)
     assert jobs.fingerprint not in (before, registry(a=None, b=None).fingerprint)

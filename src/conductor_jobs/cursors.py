@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar, final
 import trio
 
 from .failures import shown
-from .lease import LeaseStore, is_name
+from .lease import LeaseStore
 from .runner_records import CursorStore, keeps_cursors
 from .store_calls import NoAnswer, call_store
 from .threads import await_on_loop, on_loop_of, threads_inline
@@ -66,14 +66,14 @@ class StoredCursors:
         await_on_loop(self._token, lambda: self._save(runner, term, cursor))
 
     async def _load(self, runner: str) -> str | None:
-        store = self._require_store(runner)
+        store = self._require_store()
         cursor = await self._ask(lambda: store.load_cursor(self._lease_name, runner))
         if cursor is not None and not isinstance(cursor, str):
             raise TypeError(f"{type(store).__name__}.load_cursor returned {shown(cursor)}, which is no text")
         return cursor
 
     async def _save(self, runner: str, term: int, cursor: str) -> None:
-        store = self._require_store(runner)
+        store = self._require_store()
         await self._ask(lambda: store.save_cursor(self._lease_name, runner, term, cursor))
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -82,12 +82,7 @@ class StoredCursors:
         except NoAnswer as silence:
             raise TimeoutError(str(silence)) from None
 
-    def _require_store(self, runner: str) -> CursorStore:
-        if not is_name(runner):
-            raise ValueError(
-                "cursors are kept by the runner's name, which must be a text that UTF-8 can hold, without NUL, not "
-                f"{shown(runner)}."
-            )
+    def _require_store(self) -> CursorStore:
         if not keeps_cursors(self._store):
             raise RuntimeError(f"{type(self._store).__name__} keeps no cursors: it has no load_cursor and save_cursor.")
         return self._store
