@@ -128,13 +128,15 @@ async def test_a_store_without_cursors_is_named() -> None:
     ] * 2
 
 
-async def test_a_runner_whose_name_no_store_could_keep_has_no_cursor() -> None:
+@pytest.mark.parametrize("name", ["a\0b", "x" * 256], ids=len)
+async def test_a_runner_whose_name_not_every_store_keeps_has_no_cursor(name: str) -> None:
     async def saves(ctx: TickContext) -> None:
         await ctx.save_cursor("a")
 
-    saves.__name__ = "a\0b"
+    saves.__name__ = name
     assert failure(await ticked(saves)) == (
-        "cursors are kept by the runner's name, which must be a text that UTF-8 can hold, without NUL, not 'a\\x00b'."
+        "a cursor is kept by the runner's name, which must be a text of at most 255 characters that UTF-8 can hold, "
+        f"without NUL, not {name!r}."
     )
 
 

@@ -79,6 +79,16 @@ def test_a_bad_argument_is_refused_naming_runner_argument_value_and_rule(
     assert jobs.registered == ()
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "🦊" * 256], ids=["NUL", "surrogate", "long"])
+def test_a_name_that_not_every_store_keeps_is_none_for_a_schedule(name: str) -> None:
+    with pytest.raises(ValueError, match="with a schedule its name must") as caught:
+        TimedJobs().register_runner(name, run, schedule=Every(60))
+    rule = "a text of at most 255 characters that UTF-8 can hold, without NUL"
+    assert str(caught.value) == f"Timed job runner {name!r}: with a schedule its name must be {rule}."
+    TimedJobs().register_runner(name, run)
+    TimedJobs().register_runner("🦊" * 255, run, schedule=Every(60))
+
+
 def test_a_runner_is_found_by_its_name() -> None:
     jobs = registry(a=None, b=Every(60))
     assert [jobs.named(name).name for name in ("a", "b")] == ["a", "b"]

@@ -210,10 +210,11 @@ class Conductor:
         one, another node that leads notices within its heartbeat interval. Due instants of a paused runner are skipped
         for good, each a line in the journal.
 
-        Raises ValueError for a name that is not registered, RuntimeError when the conductor does not run or its store
-        keeps no pauses, TimeoutError when the store gives no answer within the timing's `store_timeout`, and what the
-        store raises. After a TimeoutError, an error of the store's, or a cancellation, nobody knows whether the
-        pause is kept: ask again, which changes nothing where it is.
+        Raises ValueError for a name that is not registered, or that not every store could keep (255 characters at the
+        most), RuntimeError when the conductor does not run or its store keeps no pauses, TimeoutError when the store
+        gives no answer within the timing's `store_timeout`, and what the store raises. After a TimeoutError, an error
+        of the store's, or a cancellation, nobody knows whether the pause is kept: ask again, which changes nothing
+        where it is.
         """
         await self._set_paused(name, True)
 

@@ -6,8 +6,8 @@ from typing import Protocol, final
 import trio
 
 from .failures import shown
-from .lease import LeaseStore, is_name
-from .runner_records import CursorStore, keeps_cursors
+from .lease import LeaseStore
+from .runner_records import CursorStore, keeps_cursors, require_runner_name
 from .store_calls import call_for_user
 from .threads import await_on_loop, on_loop_of, threads_inline
 
@@ -75,11 +75,7 @@ class StoredCursors:
         await call_for_user(lambda: store.save_cursor(self._lease_name, runner, term, cursor), self._timeout)
 
     def _require_store(self, runner: str) -> CursorStore:
-        if not is_name(runner):
-            raise ValueError(
-                "cursors are kept by the runner's name, which must be a text that UTF-8 can hold, without NUL, not "
-                f"{shown(runner)}."
-            )
+        require_runner_name("a cursor", runner)
         if not keeps_cursors(self._store):
             raise RuntimeError(f"{type(self._store).__name__} keeps no cursors: it has no load_cursor and save_cursor.")
         return self._store

@@ -13,7 +13,7 @@ import trio
 from .journal import LEASE
 from .lease import LeaseStore
 from .recorder import Recorder
-from .runner_records import Claim, ClaimStore, PauseStore, keeps_claims, keeps_pauses
+from .runner_records import Claim, ClaimStore, PauseStore, keeps_claims, keeps_pauses, require_runner_name
 from .store_calls import call_for_user, call_store, checked_claims, checked_names, problem_text
 from .term import Term
 from .timing import LeaseTiming
@@ -95,6 +95,7 @@ class Ledger:
             raise RuntimeError(
                 f"{type(store).__name__} does not keep who is paused: it lacks `paused` and `set_paused`"
             )
+        require_runner_name("a pause", runner)
         await call_for_user(lambda: store.set_paused(self._lease_name, runner, paused), self._timing.store_timeout)
         self._set_here += 1
         self.paused = self.paused | {runner} if paused else self.paused - {runner}

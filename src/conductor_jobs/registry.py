@@ -13,8 +13,8 @@ import trio
 
 from .failures import shown
 from .journal import FRAMEWORK, LEASE
-from .lease import is_name
 from .retry import Retry
+from .runner_records import NAME_RULE, is_runner_name
 from .runners import Misfire, OnCrash, Runner, RunnerFunction, TimedJobsConfig
 from .schedules import Cron, Every
 from .seconds import checked_seconds
@@ -116,6 +116,8 @@ class TimedJobs:
         the last of them, "skip" for none, "run_all" for each. `on_crash`: what becomes of a run that an earlier
         term began and did not end: "report" (the default) journals it, "rerun" runs it again.
 
+        The store keeps claims, cursors and pauses by the `name`: for a schedule it has 255 characters at the most.
+
         Raises ValueError or TypeError naming what is wrong.
         """
         name = str(name or "").strip()
@@ -215,8 +217,8 @@ class _Snapshot:
 def _check_schedule(name: str, schedule: object, misfire: object, on_crash: object) -> None:
     if schedule is not None and not isinstance(schedule, Every | Cron):
         raise TypeError(f'Timed job runner "{name}": schedule must be Every(…) or Cron(…), not {shown(schedule)}.')
-    if schedule is not None and not is_name(name):
-        raise ValueError(f"Timed job runner {name!r}: with a schedule its name must be a text of UTF-8 without NUL.")
+    if schedule is not None and not is_runner_name(name):
+        raise ValueError(f"Timed job runner {name!r}: with a schedule its name must be {NAME_RULE}.")
     for field, value, allowed in (
         ("misfire", misfire, get_args(Misfire)),
         ("on_crash", on_crash, get_args(OnCrash)),
