@@ -51,7 +51,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         require(is_name(self.lease_name), rule, self.lease_name)
         require(self.node is None or isinstance(self.node, Node), "node must be a Node", self.node, TypeError)
         require(isinstance(self.timing, LeaseTiming), "timing must be a LeaseTiming", self.timing, TypeError)
-        is_folder = self.log_dir is None or _is_path(self.log_dir)
+        is_folder = self.log_dir is None or (self.log_dir != "" and _is_path(self.log_dir))
         require(is_folder, "log_dir must be the path of a folder", self.log_dir)
         for name, clock in (("wall_clock", self.wall_clock), ("boot_clock", self.boot_clock)):
             require(callable(clock), f"{name} must be a function that returns seconds", clock, TypeError)
@@ -61,6 +61,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         rule = "renew_failure_threshold must be a positive integer"
         require(_is_positive(self.renew_failure_threshold), rule, self.renew_failure_threshold)
         require(self.on_overrun in ("report", "exit"), "on_overrun must be 'report' or 'exit'", self.on_overrun)
+        require(type(self.autostart) is bool, "autostart must be True or False", self.autostart)
         checked_seconds("Conductor drain_timeout", self.drain_timeout, zero_allowed=True)
 
     def plan(self, observers: Observers) -> "Plan":

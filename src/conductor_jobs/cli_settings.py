@@ -1,4 +1,4 @@
-"""The table of settings as flags of a command, what is read from them, and the flag that names a lease."""
+"""The table of settings as flags of a command, and what is read from them."""
 
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -8,7 +8,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from .config import Config, read_config, unknown_variables
-from .rules import LINE
 from .settings import SETTINGS
 from .stderr import tell
 
@@ -49,27 +48,9 @@ def configured(flags: Mapping[str, str | None]) -> Config:
     return read_config(flags, os.environ)
 
 
-def lease_name_flag(function: Command) -> Command:
-    """Give a command that looks at a lease the flag for its name; `start` has the one of the default."""
-    return click.option(
-        "--lease-name",
-        default="conductor",
-        metavar=LINE.metavar,
-        callback=_checked_lease_name,
-        help="of which lease  [conductor]",
-    )(function)
-
-
 def complete_files(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Have the shell complete names of files."""
     return [CompletionItem(text, type="file")]
-
-
-def _checked_lease_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    name: str | None = LINE.parse(text)
-    if name is None:
-        raise click.BadParameter(f"must be {LINE.words}, not {text!r}.")
-    return name
 
 
 def _complete_roles(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:

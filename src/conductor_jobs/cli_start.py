@@ -26,7 +26,7 @@ _SUCCEEDED, _FAILED = 0, 1
 
 @click.command("start")
 @click.argument("app", required=False, metavar="[APP]", shell_complete=complete_files)
-@click.option("--run-once", is_flag=True, help="learn who leads, have one tick, stop")
+@click.option("--run-once", is_flag=True, help="learn who leads, have one tick of the runners without a schedule, stop")
 @click.option(
     "--exit-on-overrun",
     is_flag=True,
@@ -73,7 +73,8 @@ def start_command(app: str | None, run_once: bool, exit_on_overrun: bool, quiet:
 def _introduce(config: Config, conductor: Conductor, store: LeaseStore) -> None:
     node = conductor.status().node
     who = f"node {node.node_id} on {node.host} ({node.role})"
-    _say(f"{who}; store {shown_url(config.store_url)}: {_among(config, store)}; journal in {config.log_dir}")
+    where = f"lease {config['lease_name']} in store {shown_url(config.store_url)}"
+    _say(f"{who}; {where}: {_among(config, store)}; journal in {config.log_dir}")
     if config["public_api_base"] not in (None, config.store_url):
         why = "without a shared token" if config["store"] is None else "beside --store"
         _say(f"warning: the public API base is not used {why}")

@@ -212,7 +212,9 @@ class Conductor:
         for good, each a line in the journal.
 
         Raises ValueError for a name that is not registered, RuntimeError when the conductor does not run or its store
-        keeps no pauses, and what the store raises. Cancelling leaves the outcome unknown.
+        keeps no pauses, TimeoutError when the store gives no answer within the timing's `store_timeout`, and what the
+        store raises. After a TimeoutError, an error of the store's, or a cancellation, nobody knows whether the
+        pause is kept: ask again, which changes nothing where it is.
         """
         await self._require_running().ledger.set_paused(self.jobs.named(name).name, True)
 
@@ -329,7 +331,8 @@ class Conductor:
     async def refresh(self) -> None:
         """Read from the store what other nodes have claimed and paused, for `runner_statuses`.
 
-        Raises RuntimeError when the conductor does not run, and what the store raises. Cancelling leaves it be.
+        Raises RuntimeError when the conductor does not run, TimeoutError when the store gives no answer within the
+        timing's `store_timeout`, and what the store raises. Cancelling leaves it be.
         """
         await self._require_running().ledger.read()
 
