@@ -17,7 +17,7 @@ import pytest
 from conductor_jobs import Holder, __version__
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 
-from .processes import started
+from .processes import PATIENCE, started
 
 APP = """
 import contextlib, pathlib, time
@@ -114,7 +114,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "conductor_jobs", *arguments]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_run_once_has_one_tick_prints_the_journal_and_says_who_it_is(folder: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_second_signal_ends_a_process_whose_thread_cannot_be_cancelled(folder:
 
 def test_nobody_reading_the_pipe_costs_nothing(folder: Path) -> None:
     command = f"{sys.executable} -m conductor_jobs start app:jobs --run-once | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
 
@@ -338,13 +338,13 @@ def test_a_third_signal_changes_nothing_and_no_stderr_is_needed_to_end(folder: P
                 if "stopping" in line:
                     break
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(PATIENCE) == 130
 
 
 @pytest.mark.parametrize(("redirection", "said"), [("2>/dev/full", ""), (">/dev/full", "No space left on device")])
 def test_a_full_output_keeps_no_job_from_running(folder: Path, redirection: str, said: str) -> None:
     command = f"{sys.executable} -m conductor_jobs start app:jobs --run-once {redirection}"
-    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0
     assert said in done.stderr
 

@@ -18,7 +18,7 @@ BERLIN = ("--tz", "Europe/Berlin")
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "conductor_jobs", "next", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def test_a_person_is_told_the_meaning_local_time_utc_and_how_long_it_takes() -> None:

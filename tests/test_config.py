@@ -160,7 +160,7 @@ def test_a_misspelt_variable_is_noticed() -> None:
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "conductor_jobs", *arguments]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
 
 
 def test_config_prints_the_settings_in_the_seeds_order_and_never_the_token(tmp_path: Path) -> None:

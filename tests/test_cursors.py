@@ -334,7 +334,7 @@ def test_runners_of_a_conductor_in_a_thread_of_its_own_have_cursors() -> None:
     done = threading.Event()
     conductor, _ = make_conductor(make_jobs(on_loop, in_thread, interval=0.01))
     with run_in_thread(conductor):
-        assert done.wait(10)
+        assert done.wait(60)
     assert seen[:2] == ["a", "b"]
 
 

@@ -14,7 +14,7 @@ from conductor_jobs.lease import LeaseStore
 from conductor_jobs.local_api import serve_local_api, views
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
-from .local_api import BEARER, TOKEN, Site, served
+from .local_api import BEARER, PATIENCE, TOKEN, Site, served
 from .support import NodeStore, WatchingNodeStore, make_conductor, make_jobs
 
 STRANGE_NAMES = ["a/b", "a b", "ü", "%2F", "?x=1", "#", "a+b", "..%2e", "/", "run", "//", "\U0001f600", 'a"b\\', ";x=y"]
@@ -192,7 +192,7 @@ async def test_a_lease_task_that_hangs_in_its_store_is_unhealthy() -> None:
     conductor = quiet(succeeds, store=Clinging(MemoryLeaseStore()), timing=LeaseTiming(ttl=0.3))
     async with served(conductor) as site:
         try:
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE):
                 while (response := await site.get("/healthz")).status_code == 200:
                     await trio.sleep(0.05)
         finally:
@@ -278,16 +278,19 @@ async def test_a_tick_at_work_shows_and_the_request_does_not_wait_for_longer_tha
 
 
 async def test_who_goes_away_leaves_the_tick_that_he_asked_for_to_go_on() -> None:
-    release = trio.Event()
+    begun, release = trio.Event(), trio.Event()
 
     async def waits(ctx: TickContext) -> None:
+        begun.set()
         await release.wait()
 
     async with served(quiet(waits)) as site:
-        with trio.move_on_after(0.2):
-            await site.post("/v1/ticks")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.post, "/v1/ticks")
+            await begun.wait()
+            nursery.cancel_scope.cancel()
         release.set()
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while site.conductor.status().batch_in_flight is not None:
                 await trio.sleep(0.01)
         (tick,) = (await site.json("/v1/ticks"))["ticks"]

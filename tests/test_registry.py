@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from conductor_jobs import Cron, Every, Retry, TimedJobs
+from conductor_jobs.failures import shown
 
 
 async def run(ctx: object) -> None: ...
@@ -80,14 +81,17 @@ def test_a_bad_argument_is_refused_naming_runner_argument_value_and_rule(
     assert jobs.registered == ()
 
 
-@pytest.mark.parametrize("name", [5, True, b"name", ["name"], object, "a\0b", "\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "name", [5, True, b"name", ["name"], object, "a\0b", "\ud800", "🦊" * 256], ids=lambda name: repr(name)[:9]
+)
 def test_a_name_that_not_every_store_could_keep_is_refused_with_its_rule(name: Any) -> None:
     jobs = TimedJobs()
     with pytest.raises(ValueError, match="name must be") as caught:
         jobs.register_runner(name, run)
-    rule = "Timed job runner name must be a text that UTF-8 can hold, without NUL"
-    assert str(caught.value) == f"{rule}, not {name!r}."
+    rule = "Timed job runner name must be a text of at most 255 characters that UTF-8 can hold, without NUL"
+    assert str(caught.value) == f"{rule}, not {shown(name)}."
     assert jobs.registered == ()
+    jobs.register_runner("🦊" * 255, run)
 
 
 def test_a_runner_is_found_by_its_name() -> None:

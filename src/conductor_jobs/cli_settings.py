@@ -1,12 +1,15 @@
-"""The table of settings as flags of a command."""
+"""The table of settings as flags of a command, and what is read from them."""
 
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import click
 from click.shell_completion import CompletionItem
 
+from .config import Config, read_config, unknown_variables
 from .settings import SETTINGS
+from .stderr import tell
 
 Command = Callable[..., int]
 
@@ -33,6 +36,16 @@ def settings_as_flags(names: Collection[str] | None = None) -> Callable[[Command
         return function
 
     return decorate
+
+
+def configured(flags: Mapping[str, str | None]) -> Config:
+    """Return what is configured by these flags and by variables, with a warning of variables that mean nothing.
+
+    Raises BadSettings, which says all that is wrong.
+    """
+    for name in unknown_variables(os.environ):
+        tell(f"conductor-jobs: warning: {name} is no setting of conductor-jobs")
+    return read_config(flags, os.environ)
 
 
 def complete_files(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:

@@ -1,17 +1,15 @@
 """Cursors: how far a runner has come, as a text of its own, kept in the lease store and fenced by the term."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar, final
+from collections.abc import Awaitable
+from typing import Protocol, final
 
 import trio
 
 from .failures import shown
 from .lease import LeaseStore
 from .runner_records import CursorStore, keeps_cursors
-from .store_calls import NoAnswer, call_store
+from .store_calls import call_for_user
 from .threads import await_on_loop, on_loop_of, threads_inline
-
-T = TypeVar("T")
 
 
 class Cursors(Protocol):
@@ -67,20 +65,14 @@ class StoredCursors:
 
     async def _load(self, runner: str) -> str | None:
         store = self._require_store()
-        cursor = await self._ask(lambda: store.load_cursor(self._lease_name, runner))
+        cursor = await call_for_user(lambda: store.load_cursor(self._lease_name, runner), self._timeout)
         if cursor is not None and not isinstance(cursor, str):
             raise TypeError(f"{type(store).__name__}.load_cursor returned {shown(cursor)}, which is no text")
         return cursor
 
     async def _save(self, runner: str, term: int, cursor: str) -> None:
         store = self._require_store()
-        await self._ask(lambda: store.save_cursor(self._lease_name, runner, term, cursor))
-
-    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await call_store(call, self._timeout)
-        except NoAnswer as silence:
-            raise TimeoutError(str(silence)) from None
+        await call_for_user(lambda: store.save_cursor(self._lease_name, runner, term, cursor), self._timeout)
 
     def _require_store(self) -> CursorStore:
         if not keeps_cursors(self._store):

@@ -13,8 +13,8 @@ import trio
 
 from .failures import shown
 from .journal import FRAMEWORK, LEASE
-from .lease import is_name
 from .retry import Retry
+from .runner_records import NAME_RULE, is_runner_name
 from .runners import Misfire, OnCrash, Runner, RunnerFunction, TimedJobsConfig
 from .schedules import Cron, Every
 from .seconds import checked_seconds
@@ -117,6 +117,8 @@ class TimedJobs:
         the last of them, "skip" for none, "run_all" for each. `on_crash`: what becomes of a run that an earlier
         term began and did not end: "report" (the default) journals it, "rerun" runs it again.
 
+        The store keeps claims, cursors and pauses by the `name`: it has 255 characters at the most.
+
         Raises ValueError or TypeError naming what is wrong.
         """
         name = _checked_name(name)
@@ -214,9 +216,8 @@ class _Snapshot:
 def _checked_name(name: object) -> str:
     if name is None or (isinstance(name, str) and not name.strip()):
         raise ValueError("Timed job runner name must be non-empty.")
-    # Stores keep pauses, claims and cursors by it, and not every one has room for more.
-    if not is_name(name):
-        raise ValueError(f"Timed job runner name must be a text that UTF-8 can hold, without NUL, not {shown(name)}.")
+    if not is_runner_name(name):
+        raise ValueError(f"Timed job runner name must be {NAME_RULE}, not {shown(name)}.")
     if name.strip() in _RESERVED:
         raise ValueError(f'Timed job runner name "{name.strip()}" is what the journal calls the framework itself.')
     return name.strip()
