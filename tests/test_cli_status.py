@@ -217,6 +217,15 @@ def test_address_and_token_come_from_flags_or_variables(
     assert [token for _, token in api.asked[3:]] == [f"Bearer {SECRET}"] * 3
 
 
+@pytest.mark.parametrize("token", ["tökén", "日本"])
+def test_a_token_of_any_letters_is_borne_as_the_local_api_reads_it(
+    api: FakeLocalAPI, capsys: pytest.CaptureFixture[str], token: str
+) -> None:
+    assert run(capsys, "--local-api", api.url, "--local-api-token", token)[0] == 0
+    # What reads headers here takes their bytes for Latin-1.
+    assert {given.encode("latin-1").decode() for _, given in api.asked if given} == {f"Bearer {token}"}
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
