@@ -91,7 +91,8 @@ async def broken_pool():
 @contextlib.asynccontextmanager
 async def closes_slowly():
     yield jobs, None
-    await trio.sleep(60)
+    print('{"stage": "closing"}', flush=True)
+    await trio.sleep(600)
 
 exiting = TimedJobs(interval=0.05)
 
@@ -388,7 +389,7 @@ def test_a_second_signal_cancels_an_app_that_does_not_close(folder: Path) -> Non
     with started(folder, "app:closes_slowly") as process:
         process.wait_for("runner_completed")
         process.signal(signal.SIGINT)
-        process.wait_for("stopped")
+        process.wait_for("closing")
         process.signal(signal.SIGINT)
         assert process.wait() == 130
 

@@ -209,6 +209,25 @@ async def test_sync_has_the_disk_confirm_the_file_of_the_day_even_if_that_ends_m
     assert confirmed == [(tmp_path / f"{DAY}.jsonl").stat().st_ino]
 
 
+async def test_a_day_that_a_thread_ends_as_its_file_is_about_to_be_confirmed_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files, dup = journal(tmp_path), os.dup
+
+    def dup_late(file: int) -> int:
+        thread = threading.Thread(target=files.add, args=[entry("b", NEXT_DAY)])
+        thread.start()
+        thread.join()
+        return dup(file)
+
+    monkeypatch.setattr(os, "dup", dup_late)
+    await files.sync()
+    monkeypatch.undo()
+    files.close()
+    assert content(tmp_path)[f"{NEXT_DAY}.jsonl"] == ["b"]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("patience", [0.0, 0.05], ids=["cancelled before", "cancelled meanwhile"])
 async def test_a_sync_that_the_disk_holds_up_can_be_cancelled_and_leaves_no_descriptor_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float

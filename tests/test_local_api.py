@@ -12,6 +12,8 @@ import trio
 from conductor_jobs import Conductor, Cron, LeaseTiming, Node, TickContext, TimedJobs
 from conductor_jobs.lease import LeaseStore
 from conductor_jobs.local_api import serve_local_api, views
+from conductor_jobs.local_api.recent import Recent
+from conductor_jobs.local_api.registered import Registered
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
 from .local_api import BEARER, PATIENCE, TOKEN, Site, served
@@ -355,6 +357,28 @@ async def test_pausing_shows_in_the_list_at_once() -> None:
         assert (await site.json("/v1/runners"))["runners"][0]["paused"] is False
         assert (await site.post("/v1/runners/succeeds/pause")).json() == {"ok": True}
         assert (await site.json("/v1/runners"))["runners"][0]["paused"] is True
+
+
+async def test_a_list_that_was_being_made_when_a_runner_was_paused_is_not_given_again() -> None:
+    conductor = quiet()
+    for number in range(100):
+        conductor.jobs.register_runner(f"runner-{number}", succeeds)
+    registered = Registered(conductor, Recent())
+
+    async def pause_as_a_command_does() -> None:
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        await conductor.pause("runner-0")
+        registered.forget()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        nursery.start_soon(pause_as_a_command_does)
+        made_meanwhile = await registered.page(100, 0)
+        assert conductor.status().paused == ("runner-0",)
+        assert not made_meanwhile.runners[0].paused
+        assert (await registered.page(100, 0)).runners[0].paused
+        conductor.request_stop()
 
 
 async def test_a_runner_that_is_not_registered_is_not_found() -> None:

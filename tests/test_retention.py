@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock
 from conductor_jobs.verify import verify
 
-from .processes import started
+from .processes import PATIENCE, started
 from .support import make_conductor, make_jobs, noop
 
 START = datetime(2026, 4, 10, 23, 59, 30, tzinfo=UTC)
@@ -272,11 +273,14 @@ def test_two_real_nodes_of_one_folder_delete_what_is_old_once(tmp_path: Path) ->
         for node in (one, other):
             node.wait_for("started")
         deleted: list[str] = []
+        deadline = time.monotonic() + PATIENCE
         while len(deleted) < len(old):
+            assert time.monotonic() < deadline, (one.entries, one.stderr, other.entries, other.stderr)
+            time.sleep(0.02)
             deleted = [
                 name
                 for node in (one, other)
-                for entry in list(node.entries)
+                for entry in node.entries
                 if entry["stage"] == "journal_pruned"
                 for name in entry["files"]
             ]

@@ -14,7 +14,7 @@ from conductor_jobs.journal_files import JournalFiles
 from conductor_jobs.runner_records import Claim
 from conductor_jobs.testing import HANG, StoreFault
 
-from .scheduled import LEASE, NOON, Cluster, Ledger, at, jobs_of
+from .scheduled import LEASE, NOON, Cluster, Ledger, at, iso, jobs_of
 
 
 def never_beside_itself() -> tuple[Ledger, Callable[[TickContext], Any]]:
@@ -374,4 +374,25 @@ async def test_an_older_answer_about_pauses_undoes_no_pause_of_this_node(autojum
     await trio.sleep(4)
     assert conductor.status().paused == ("plain",)
     assert ledger.runs == []
+    await conductor.stop()
+
+
+async def test_an_older_answer_about_claims_has_nothing_run_again(autojump_clock: Any, nursery: Any) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    await cluster.store.acquire(LEASE, Holder("old", "x"), 2.0)
+    await cluster.store.claim(LEASE, [Claim("report", at(-60), 1, "completed"), Claim("other", at(-60), 1)])
+    jobs = jobs_of("report", ledger.runner(), Every(60))
+    jobs.register_runner("other", Ledger().runner(), schedule=Every(60), on_crash="rerun")
+    conductor, store = cluster.node(jobs)
+    await nursery.start(conductor.run)
+    store.fault = lambda call: StoreFault(delay_after=4) if call == "claims" else None
+    nursery.start_soon(conductor.refresh)
+    await trio.sleep(0.5)
+    # The other node has begun a run, and is gone before the answer comes in; whoever leads next asks who is paused.
+    store.fault = lambda call: StoreFault(delay_after=4) if call == "paused" else None
+    await cluster.store.claim(LEASE, [Claim("report", at(0), 1)])
+    await conductor.wait_leader()
+    await trio.sleep(20)
+    assert [each.details["due_at"] for each in cluster.entries("run_unknown", "report")] == [iso(0)]
+    assert ledger.due == []
     await conductor.stop()

@@ -348,7 +348,7 @@ class Conductor:
 
     def _current(self) -> Supervisor | None:
         supervisor = self._supervisor
-        if supervisor is None or supervisor.ended:
+        if supervisor is None or supervisor.ended.is_set():
             return None
         if supervisor.pid != os.getpid():
             raise RuntimeError(

@@ -12,6 +12,7 @@ import trio
 
 from .election import Election
 from .journal import FRAMEWORK
+from .journal_files import JournalFiles
 from .journal_sync import JournalSync
 from .recorder import Recorder
 from .single_runs import SingleRuns
@@ -29,21 +30,23 @@ class Phase(enum.Enum):
 
 @final
 class Drain:
-    """Ends the work of one run, within `timeout` seconds unless it cannot be cancelled."""
+    """Ends the work of one run, within `timeout` seconds unless it cannot be cancelled.
+
+    `synced`: the files that the disk is to confirm after each tick, for which a stop waits as for work.
+    """
 
     def __init__(
         self,
         election: Election,
         ticks: TickGroup,
         runs: SingleRuns,
-        sync: JournalSync,
+        synced: JournalFiles | None,
         recorder: Recorder,
         timeout: float,
     ) -> None:
         self._election = election
         self._ticks = ticks
         self._runs = runs
-        self._sync = sync
         self._recorder = recorder
         self._timeout = timeout
         self._phase: Phase = Phase.RUNNING
@@ -51,6 +54,7 @@ class Drain:
         self._clock = trio.lowlevel.current_clock()
         self._began: float | None = None
         self._ended: float | None = None
+        self.sync: JournalSync = JournalSync(synced, self._is_cutting)
 
     @property
     def seconds(self) -> float | None:
@@ -58,12 +62,6 @@ class Drain:
         if self._began is None:
             return None
         return (self._clock.current_time() if self._ended is None else self._ended) - self._began
-
-    @property
-    def cutting(self) -> bool:
-        """Whether work is being cut."""
-        scope = self._election.scope
-        return self._phase is Phase.CANCELLING or (scope is not None and scope.term.over == "drain_timeout")
 
     def cut_short(self) -> None:
         """Have the work of the run cut now, or as soon as it is drained."""
@@ -97,17 +95,21 @@ class Drain:
             await self._wait_idle()
             return
         scope.end("drain_timeout")
-        self._sync.cut()
+        self.sync.cut()
         await self._wait_idle()
 
     async def _cut(self, reason: EndReason) -> None:
         if (scope := self._election.scope) is not None and not scope.is_idle:
             scope.end(reason)
-        # The sync after a tick, the one in flight or one to come, is not waited for either.
+        # Also the sync after a tick, the one in flight or one to come: a disk may hang.
         self._phase = Phase.CANCELLING
-        self._sync.cut()
+        self.sync.cut()
         with trio.CancelScope(shield=True):
             await self._wait_idle()
+
+    def _is_cutting(self) -> bool:
+        scope = self._election.scope
+        return self._phase is Phase.CANCELLING or (scope is not None and scope.term.over == "drain_timeout")
 
     async def _wait_idle(self) -> None:
         await self._ticks.wait_idle()

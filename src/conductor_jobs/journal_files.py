@@ -110,11 +110,12 @@ class JournalFiles:
 
         Cancelling stops the waiting: a thread that the disk holds up is left behind with a descriptor of its own.
         """
-        if self._file < 0:
+        file = self._file
+        if file < 0:
             return
         try:
             # The day may change, and the file with it, while the thread is at it. Whoever takes the copy closes it.
-            copies = [os.dup(self._file)]
+            copies = [os.dup(file)]
             try:
                 await trio.to_thread.run_sync(
                     _sync_and_close, copies, abandon_on_cancel=True, limiter=self._sync_limiter
@@ -123,7 +124,9 @@ class JournalFiles:
                 while copies:
                     os.close(copies.pop())
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
-            self._report("sync", f"not confirmed by the disk: {error}")
+            # A runner's thread may have closed it, for a day has begun, before there was a copy.
+            if self._file == file:
+                self._report("sync", f"not confirmed by the disk: {error}")
         else:
             self._reported.discard("sync")
 

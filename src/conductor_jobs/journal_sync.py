@@ -12,15 +12,15 @@ from .journal_files import JournalFiles
 class JournalSync:
     """The confirmations that ticks and runs wait for, each in a cancel scope of its own."""
 
-    def __init__(self, files: JournalFiles | None, cutting: Callable[[], bool]) -> None:
-        """`files` is None when nothing is to be confirmed; while `cutting()`, nobody begins to wait."""
+    def __init__(self, files: JournalFiles | None, is_cutting: Callable[[], bool]) -> None:
+        """`files` is None when nothing is to be confirmed; while `is_cutting()`, nobody begins to wait."""
         self._files = files
-        self._cutting = cutting
+        self._is_cutting = is_cutting
         self._waits: set[trio.CancelScope] = set()
 
     async def after_tick(self) -> None:
         """Have the disk confirm what a tick has written. Cancelling stops the waiting only."""
-        if self._files is None or self._cutting():
+        if self._files is None or self._is_cutting():
             return
         with trio.CancelScope() as wait:
             self._waits.add(wait)

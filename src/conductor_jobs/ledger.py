@@ -39,6 +39,8 @@ class Ledger:
         self.looked: trio.Event = trio.Event()
         self._failures = 0
         self._set_here = 0
+        # How often claims were read for a term, or taken from us.
+        self._claims_changed = 0
 
     @property
     def keeps_claims(self) -> bool:
@@ -50,6 +52,7 @@ class Ledger:
         store = self._store
         assert keeps_claims(store)
         self.claims = await self._until_answered(term, lambda: self._read_claims(store))
+        self._claims_changed += 1
 
     async def claim(self, term: Term, claims: Iterable[Claim]) -> Sequence[Claim]:
         """Have claims kept, and return those that are: a run may begin. Raises LeaseLost once the term is over."""
@@ -59,6 +62,7 @@ class Ledger:
         assert keeps_claims(store)
         kept = await self._until_answered(term, lambda: self._claim(store, wanted))
         self.claims.update({claim.runner: claim for claim in kept})
+        self._claims_changed += 1
         return kept
 
     async def read_paused(self, term: Term) -> frozenset[str]:
@@ -84,7 +88,12 @@ class Ledger:
         """Read claims and pauses once, in any state of the node. Raises TimeoutError, and what the store raises."""
         store, timeout = self._store, self._timing.store_timeout
         if keeps_claims(store):
-            self.claims = await call_for_user(lambda: self._read_claims(store), timeout)
+            changed_before = self._claims_changed
+            claims = await call_for_user(lambda: self._read_claims(store), timeout)
+            # An answer that was under way meanwhile may be older than what the leader goes by: it would run again
+            # what another node's term has begun.
+            if changed_before == self._claims_changed:
+                self.claims = claims
         if keeps_pauses(store):
             await call_for_user(lambda: self._read_paused(store), timeout)
 

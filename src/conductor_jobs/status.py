@@ -69,7 +69,7 @@ def status_of(
     if supervisor is None:
         return ConductorStatus(node, runners)
     election, ticks, files = supervisor.election, supervisor.ticks, supervisor.plan.files
-    started = not supervisor.ended
+    started = not supervisor.ended.is_set()
     candidate, in_flight = election.candidate, ticks.in_flight
     grant = candidate.last_grant
     live = election.live_scope if started else None

@@ -31,7 +31,6 @@ from .election import Election
 from .execution import Tick
 from .heartbeats import Heartbeats
 from .journal import FRAMEWORK
-from .journal_sync import JournalSync
 from .leadership import Leadership
 from .lease import Holder, NodeState, keeps_nodes
 from .ledger import Ledger
@@ -61,7 +60,8 @@ class Supervisor:
         # Written by whoever requests the stop, in any thread or signal handler.
         self._stop_wanted = False
         self._stop_begun = trio.Event()
-        self._ended = trio.Event()
+        #: The run has nothing left to do but to return.
+        self.ended: trio.Event = trio.Event()
         clocks = Clocks(trio.lowlevel.current_clock(), given.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
         candidate = Candidate(given.store, given.lease_name, holder, given.timing, clocks, recorder)
@@ -79,8 +79,8 @@ class Supervisor:
         self._scheduler = Scheduler(
             given.jobs, self.runs, self.ledger, recorder, leadership, self._live_scope, lambda: self.stopping
         )
-        self._sync = JournalSync(plan.files if given.journal_sync == "tick" else None, lambda: self.drain.cutting)
-        self.drain: Drain = Drain(self.election, self.ticks, self.runs, self._sync, recorder, given.drain_timeout)
+        synced = None if given.journal_sync is None else plan.files
+        self.drain: Drain = Drain(self.election, self.ticks, self.runs, synced, recorder, given.drain_timeout)
         self.heartbeats: Heartbeats | None = None
         if keeps_nodes(given.store):
             self.heartbeats = Heartbeats(
@@ -96,11 +96,6 @@ class Supervisor:
     def live_scope(self) -> TermScope | None:
         """The scope of a term under which the application's own work may begin now, or None."""
         return None if self.stopping else self.election.live_scope
-
-    @property
-    def ended(self) -> bool:
-        """Whether the run is over, or has nothing left to do but to return."""
-        return self._ended.is_set()
 
     def request_stop(self) -> None:
         """Begin to stop. Synchronous, idempotent, from any thread and from signal handlers."""
@@ -134,7 +129,7 @@ class Supervisor:
         async with trio.open_nursery() as outer:
             outer.start_soon(self._run_shielded, started)
             try:
-                await self._ended.wait()
+                await self.ended.wait()
             except trio.Cancelled:
                 self.request_stop()
                 raise
@@ -150,7 +145,7 @@ class Supervisor:
                 await self._lead_and_work(started)
             finally:
                 await self.watchdog.stop()
-                self._ended.set()
+                self.ended.set()
                 self._close_journals()
 
     async def _lead_and_work(self, started: Callable[[], None]) -> None:
@@ -176,8 +171,8 @@ class Supervisor:
     async def _work(self, started: Callable[[], None]) -> None:
         try:
             async with trio.open_nursery() as work_nursery:
-                work_nursery.start_soon(self.ticks.serve, self._sync.after_tick)
-                work_nursery.start_soon(self.runs.serve, self._keep_schedules, self._sync.after_tick)
+                work_nursery.start_soon(self.ticks.serve, self.drain.sync.after_tick)
+                work_nursery.start_soon(self.runs.serve, self._keep_schedules, self.drain.sync.after_tick)
                 if self._given.autostart:
                     work_nursery.start_soon(self.ticks.keep_interval)
                 await wait_any(self._wait_settled, self._stop_begun.wait)
