@@ -128,16 +128,6 @@ async def test_a_store_without_cursors_is_named() -> None:
     ] * 2
 
 
-async def test_a_runner_whose_name_no_store_could_keep_has_no_cursor() -> None:
-    async def saves(ctx: TickContext) -> None:
-        await ctx.save_cursor("a")
-
-    saves.__name__ = "a\0b"
-    assert failure(await ticked(saves)) == (
-        "cursors are kept by the runner's name, which must be a text that UTF-8 can hold, without NUL, not 'a\\x00b'."
-    )
-
-
 # Fenced
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -45,6 +46,12 @@ def test_entering_raises_what_keeps_the_conductor_from_starting(tmp_path: Path) 
     conductor = Conductor(TimedJobs(), store=SQLiteLeaseStore(tmp_path / "c.db"))
     with pytest.raises(Unusable, match="no SQLite database"), run_in_thread(conductor):
         pytest.fail("the block was entered")
+
+
+def test_what_is_no_conductor_is_refused() -> None:
+    nobody: Any = None
+    with pytest.raises(TypeError, match="run_in_thread conductor must be a Conductor, not None"), run_in_thread(nobody):
+        pass
 
 
 def test_leaving_raises_what_ended_the_conductor() -> None:

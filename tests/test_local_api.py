@@ -12,6 +12,8 @@ import trio
 from conductor_jobs import Conductor, Cron, LeaseTiming, Node, TickContext, TimedJobs
 from conductor_jobs.lease import LeaseStore
 from conductor_jobs.local_api import serve_local_api, views
+from conductor_jobs.local_api.recent import Recent
+from conductor_jobs.local_api.registered import Registered
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
 from .local_api import BEARER, PATIENCE, TOKEN, Site, served
@@ -305,7 +307,7 @@ async def test_a_standby_says_that_it_does_not_lead() -> None:
         async with served(quiet(succeeds, store=WatchingNodeStore(memory), node_id="beta")) as site:
             assert problem(await site.post("/v1/ticks")) == (409, "skipped_not_leader")
             assert problem(await site.post("/v1/runners/succeeds/run")) == (409, "skipped_not_leader")
-            assert problem(await site.post("/v1/resign")) == (409, "not_leader")
+            assert problem(await site.post("/v1/resign")) == (409, "skipped_not_leader")
             (runner,) = (await site.json("/v1/runners"))["runners"]
             # Not having run is no result of the runner's.
             assert runner["runs"]["run_count"] == 0
@@ -355,6 +357,28 @@ async def test_pausing_shows_in_the_list_at_once() -> None:
         assert (await site.json("/v1/runners"))["runners"][0]["paused"] is False
         assert (await site.post("/v1/runners/succeeds/pause")).json() == {"ok": True}
         assert (await site.json("/v1/runners"))["runners"][0]["paused"] is True
+
+
+async def test_a_list_that_was_being_made_when_a_runner_was_paused_is_not_given_again() -> None:
+    conductor = quiet()
+    for number in range(100):
+        conductor.jobs.register_runner(f"runner-{number}", succeeds)
+    registered = Registered(conductor, Recent())
+
+    async def pause_as_a_command_does() -> None:
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        await conductor.pause("runner-0")
+        registered.forget()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(conductor.run)
+        nursery.start_soon(pause_as_a_command_does)
+        made_meanwhile = await registered.page(100, 0)
+        assert conductor.status().paused == ("runner-0",)
+        assert not made_meanwhile.runners[0].paused
+        assert (await registered.page(100, 0)).runners[0].paused
+        conductor.request_stop()
 
 
 async def test_a_runner_that_is_not_registered_is_not_found() -> None:
@@ -480,15 +504,23 @@ async def test_every_answer_bears_the_headers_that_keep_browsers_in() -> None:
 
 async def test_a_url_that_cannot_be_listened_on_is_refused_with_its_rule() -> None:
     conductor = quiet(succeeds)
+    not_urls: list[Any] = [5, None]
+    for not_url in not_urls:
+        with pytest.raises(ValueError, match="serve_local_api url must be an http URL of a host and a port"):
+            await serve_local_api(conductor, not_url)
     for url in ("https://127.0.0.1:1", "http://127.0.0.1:1/x", "http://u@127.0.0.1:1", "http://127.0.0.1:99999", "x"):
         with pytest.raises(ValueError, match="serve_local_api url must be an http URL of a host and a port") as raised:
             await serve_local_api(conductor, url)
         assert url not in str(raised.value)
     with pytest.raises(ValueError, match=r"0\.0\.0\.0 can be reached by others: give a token \(BAA_CONDUCTOR_LOCAL"):
         await serve_local_api(conductor, "http://0.0.0.0:0")
-    for token in ("", "  ", "a\nb"):
-        with pytest.raises(ValueError, match="serve_local_api token must be a non-empty line of text"):
+    tokens: list[Any] = ["", "  ", "a\nb", " a", 5, b"a"]
+    for token in tokens:
+        with pytest.raises(ValueError, match="serve_local_api token must be a non-empty line of text without blanks"):
             await serve_local_api(conductor, "http://127.0.0.1:0", token=token)
+    nobody: Any = None
+    with pytest.raises(TypeError, match="serve_local_api conductor must be a Conductor, not None"):
+        await serve_local_api(nobody, "http://127.0.0.1:0")
 
 
 async def test_a_port_in_use_is_an_error_and_a_free_one_is_told() -> None:

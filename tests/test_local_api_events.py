@@ -48,6 +48,19 @@ async def test_whoever_listens_hears_of_ticks_runs_and_errors() -> None:
         assert [error] == (await site.json("/v1/ticks"))["errors"]
 
 
+async def test_texts_that_utf8_cannot_hold_are_told_as_their_escapes_and_end_nothing() -> None:
+    async def reads(ctx: TickContext) -> None:
+        raise FileNotFoundError("no file called \udcfc\\")  # as the name of a file that is not in UTF-8
+
+    async with served(quiet(reads)) as site, site.listening() as listener:
+        await site.post("/v1/ticks")
+        error = (await listener.wait_for("error")).data
+        assert error["error"] == "no file called \\udcfc\\"
+        assert (await site.json("/v1/ticks"))["errors"] == [error]
+        last_run = (await site.json("/v1/runners"))["runners"][0]["runs"]["last_run"]
+        assert last_run["error"] == error["error"]
+
+
 async def test_a_takeover_and_every_renewal_are_told_as_a_status() -> None:
     memory = MemoryLeaseStore()
     timing = {"timing": LeaseTiming(ttl=30.0, renew_interval=0.5)}

@@ -123,6 +123,25 @@ def test_what_cannot_be_deleted_is_told_and_the_rest_is_deleted(
     assert pruned == retention.Pruned(["2026-04-03.jsonl"], ["2026-04-01.jsonl: Permission denied"])
 
 
+def test_a_writer_who_takes_a_name_that_another_node_has_just_freed_keeps_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    fill(tmp_path, "2026-04-01.jsonl")
+    writer = JournalFiles(tmp_path, "mini", INCARNATION)
+
+    def late(file: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        (tmp_path / "2026-04-01.jsonl").unlink()
+        writer.open("2026-04-01")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert prune(tmp_path, "2026-04-09") == retention.Pruned([], [])
+    assert names(tmp_path) == ["2026-04-01.jsonl"]
+    writer.close()
+
+
 def test_a_writer_whose_file_is_deleted_before_it_is_locked_takes_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

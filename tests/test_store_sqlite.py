@@ -1,5 +1,6 @@
 """The SQLite store on real files, in real time: what it refuses to touch, and how it shares a file (I4, I6)."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -180,6 +181,48 @@ def test_a_file_that_another_process_makes_meanwhile_is_no_read_only_one(
         return answer
 
     monkeypatch.setattr(os, "access", answer_for_a_file_made_just_then)
+    assert trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0).is_leader
+
+
+def test_a_file_that_is_deleted_meanwhile_is_no_read_only_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = os.access
+    path.touch()
+
+    def answer_for_a_file_deleted_just_then(asked: Path, mode: int) -> bool:
+        answer = access(asked, mode)
+        path.unlink(missing_ok=True)
+        return answer
+
+    monkeypatch.setattr(os, "access", answer_for_a_file_deleted_just_then)
+    assert trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0).is_leader
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("called", ["os.mkdir", "os.access", "sqlite3.connect"])
+def test_a_folder_that_a_failed_start_takes_away_meanwhile_is_made_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str, exists: bool
+) -> None:
+    path = tmp_path / "state" / "lease.db"
+    module, function = {"os": os, "sqlite3": sqlite3}[called.split(".")[0]], called.split(".")[1]
+    call = getattr(module, function)
+
+    def call_as_others_clean_up(*arguments: Any, **options: Any) -> Any:
+        take_away()
+        try:
+            return call(*arguments, **options)
+        finally:
+            take_away()
+
+    def take_away() -> None:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+    if exists:
+        path.parent.mkdir()
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(module, function, call_as_others_clean_up)
+        with contextlib.suppress(OSError, sqlite3.OperationalError):
+            trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0)
     assert trio.run(SQLiteLeaseStore(path).acquire, "jobs", ALPHA, 30.0).is_leader
 
 

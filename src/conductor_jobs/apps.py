@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .failures import error_text
+from .failures import error_text, shown
 from .registry import TimedJobs
 
 App = TimedJobs | AbstractAsyncContextManager[tuple[TimedJobs, Any]]
@@ -40,7 +41,7 @@ def load_app(app: str) -> App:
     if not isinstance(found, (TimedJobs, AbstractAsyncContextManager)):
         raise BadApp(
             f"APP {app!r} must be a TimedJobs, a function that returns one, or an async context manager that yields "
-            f"(jobs, resources), but it is {found!r}."
+            f"(jobs, resources), but it is {shown(found)}."
         )
     return found
 
@@ -53,7 +54,7 @@ async def opened(app: App) -> AsyncGenerator[tuple[TimedJobs, Any], None]:
         return
     async with app as given:
         if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], TimedJobs):
-            raise BadApp(f"APP must yield (jobs, resources) with a TimedJobs, not {given!r}.")
+            raise BadApp(f"APP must yield (jobs, resources) with a TimedJobs, not {shown(given)}.")
         yield given
 
 
@@ -88,10 +89,22 @@ def _load_file(file: Path) -> ModuleType:
 
 
 def _call(app: str, function: Any) -> object:
+    if not _is_callable_without_arguments(function):
+        raise BadApp(f"APP {app!r} is a function that takes arguments: name the TimedJobs, or what returns one.")
     try:
         return function()
     except (Exception, SystemExit) as error:
         raise _failed(app, error) from error
+
+
+def _is_callable_without_arguments(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that tells no signature
+        return True
+    return True
 
 
 def _failed(app: str, error: BaseException) -> BadApp:
