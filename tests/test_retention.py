@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from conductor_jobs import retention
+from conductor_jobs import LeaseTiming, retention
 from conductor_jobs.journal import JournalEntry
 from conductor_jobs.journal_files import JournalFiles
 from conductor_jobs.journal_folders import is_journal_name
@@ -166,7 +166,11 @@ async def test_it_happens_at_the_start_and_after_each_midnight(
 ) -> None:
     fill(tmp_path, *(f"2026-04-{day:02}.jsonl" for day in range(6, 12)))
     conductor, journal = make_conductor(
-        make_jobs(noop, interval=3600.0), log_dir=tmp_path, retention_days=2, wall_clock=MockWallClock(START)
+        make_jobs(noop, interval=3600.0),
+        log_dir=tmp_path,
+        retention_days=2,
+        wall_clock=MockWallClock(START),
+        timing=LeaseTiming(ttl=3600.0, renew_interval=600.0),  # days with fewer renewals
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(conductor.run)
