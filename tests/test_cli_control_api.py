@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 SECRET = "secret-of-bob"
 ADDRESS = "must be HOST:PORT, or [IPv6 ADDRESS]:PORT"
 
@@ -104,3 +104,23 @@ def test_it_says_where_it_listens_and_for_whom_and_a_signal_ends_it(
             assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", ["tell", "look"])
+def test_a_signal_ends_it_as_soon_as_it_begins_to_listen_and_while_its_store_has_not_answered_yet(
+    tmp_path: Path, at: str
+) -> None:
+    code = f"""
+import os, signal, sys, trio
+from conductor_jobs import cli, cli_control_api
+
+def {at}(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return trio.sleep_forever()
+
+cli_control_api.{at} = {at}
+sys.exit(cli.main())
+"""
+    done = run(tmp_path, "--listen", "127.0.0.1:0", "--store", "memory:", code=code)
+    assert done.returncode == 0, done
+    assert "Traceback" not in done.stderr

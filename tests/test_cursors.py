@@ -128,18 +128,6 @@ async def test_a_store_without_cursors_is_named() -> None:
     ] * 2
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 256], ids=len)
-async def test_a_runner_whose_name_not_every_store_keeps_has_no_cursor(name: str) -> None:
-    async def saves(ctx: TickContext) -> None:
-        await ctx.save_cursor("a")
-
-    saves.__name__ = name
-    assert failure(await ticked(saves)) == (
-        "a cursor is kept by the runner's name, which must be a text of at most 255 characters that UTF-8 can hold, "
-        f"without NUL, not {name!r}."
-    )
-
-
 # Fenced
 
 
@@ -346,7 +334,7 @@ def test_runners_of_a_conductor_in_a_thread_of_its_own_have_cursors() -> None:
     done = threading.Event()
     conductor, _ = make_conductor(make_jobs(on_loop, in_thread, interval=0.01))
     with run_in_thread(conductor):
-        assert done.wait(10)
+        assert done.wait(60)
     assert seen[:2] == ["a", "b"]
 
 

@@ -1,5 +1,6 @@
 """Journal files on real disks: rotation, one writer a file, torn lines, full disks, what can never work (I16-I18)."""
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -207,13 +209,32 @@ async def test_sync_has_the_disk_confirm_the_file_of_the_day_even_if_that_ends_m
     assert confirmed == [(tmp_path / f"{DAY}.jsonl").stat().st_ino]
 
 
+async def test_a_day_that_a_thread_ends_as_its_file_is_about_to_be_confirmed_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files, dup = journal(tmp_path), os.dup
+
+    def dup_late(file: int) -> int:
+        thread = threading.Thread(target=files.add, args=[entry("b", NEXT_DAY)])
+        thread.start()
+        thread.join()
+        return dup(file)
+
+    monkeypatch.setattr(os, "dup", dup_late)
+    await files.sync()
+    monkeypatch.undo()
+    files.close()
+    assert content(tmp_path)[f"{NEXT_DAY}.jsonl"] == ["b"]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("patience", [0.0, 0.05], ids=["cancelled before", "cancelled meanwhile"])
 async def test_a_sync_that_the_disk_holds_up_can_be_cancelled_and_leaves_no_descriptor_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
     files, disk_is_back, before = journal(tmp_path), threading.Event(), os.listdir("/dev/fd")
-    monkeypatch.setattr(os, "fdatasync", lambda _: disk_is_back.wait(3))
-    with trio.fail_after(2):
+    monkeypatch.setattr(os, "fdatasync", lambda _: disk_is_back.wait(120))
+    with trio.fail_after(60):
         with trio.move_on_after(patience):
             await files.sync()
         await trio.lowlevel.checkpoint()
@@ -248,3 +269,35 @@ def test_a_folder_that_cannot_be_made_or_written_is_named(name: str) -> None:
         told = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True)
         assert f"Unusable: log_dir {folder!r} cannot be written: " in told.stderr
         assert [file.name for file in Path(parent).iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("made_before", ["", "a", "a/logs"])
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(("function", "at"), [("mkdir", "a"), ("mkdir", "a/logs"), ("open", f"a/logs/{DAY}.jsonl")])
+def test_a_folder_that_a_failed_start_takes_away_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, at: str, is_before: bool, made_before: str
+) -> None:
+    act = getattr(os, function)
+    (tmp_path / made_before).mkdir(parents=True, exist_ok=True)
+    chances = [1]
+
+    def act_beside_one_that_cleans_up(path: Path, *arguments: Any) -> Any:
+        now = Path(path) == tmp_path / at and bool(chances) and chances.pop()
+        if now and is_before:
+            clean_up()
+        try:
+            return act(path, *arguments)
+        finally:
+            if now and not is_before:
+                clean_up()
+
+    def clean_up() -> None:
+        for folder in ("a/logs", "a"):
+            with contextlib.suppress(OSError):
+                (tmp_path / folder).rmdir()
+
+    monkeypatch.setattr(os, function, act_beside_one_that_cleans_up)
+    files = journal(tmp_path / "a" / "logs")
+    write(files, entry("a"))
+    files.close()
+    assert content(tmp_path / "a" / "logs") == {f"{DAY}.jsonl": ["a"]}

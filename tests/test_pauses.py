@@ -149,23 +149,6 @@ async def test_a_store_that_keeps_no_pauses_says_so(autojump_clock: Any, nursery
     await conductor.stop()
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 256], ids=len)
-async def test_a_runner_whose_name_not_every_store_keeps_cannot_be_paused(
-    autojump_clock: Any, nursery: Any, name: str
-) -> None:
-    jobs = TimedJobs()
-    jobs.register_runner(name, Ledger().runner())
-    conductor, store = Cluster().node(jobs)
-    await nursery.start(conductor.run)
-    for change in (conductor.pause, conductor.resume):
-        with pytest.raises(
-            ValueError, match="a pause is kept by the runner's name, which must be a text of at most 255 c"
-        ):
-            await change(name)
-    assert "set_paused" not in [call for _, call in store.calls]
-    await conductor.stop()
-
-
 async def test_a_pause_that_the_store_refuses_is_none_here_either(autojump_clock: Any, nursery: Any) -> None:
     cluster = Cluster()
     conductor, store = cluster.node(jobs_of("report", Ledger().runner(), Every(60)))

@@ -143,3 +143,38 @@ def test_a_signal_while_app_opens_cancels_that_and_closes_nothing_twice(
     monkeypatch.setattr(steps, "app", slow_app)
     assert start(steps, tmp_path, monkeypatch)()
     assert steps.seen == ["cancelled"]
+
+
+def test_a_signal_before_app_opens_leaves_it_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(None)
+
+    async def listen_and_be_signalled(_: Runtime, __: contextlib.AsyncExitStack) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        # The address may be a name that is looked up for a while.
+        await trio.sleep(0.05)
+
+    monkeypatch.setattr(Runtime, "_listen", listen_and_be_signalled)
+    assert start(steps, tmp_path, monkeypatch)()
+    assert steps.seen == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_at_the_moment_that_the_conductor_starts_is_not_lost(tmp_path: Path) -> None:
+    settings = {"logs_dir": str(tmp_path), "store": "memory:", "local_api": "http://127.0.0.1:0"}
+    config = read_config(settings, {})
+
+    @contextlib.asynccontextmanager
+    async def signalled_app(checkpoints: int) -> AsyncGenerator[tuple[TimedJobs, Any], None]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        # So that whoever obeys hears of it about when this node's tasks are started.
+        for _ in range(checkpoints):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        yield TimedJobs(), None
+
+    async def main(checkpoints: int) -> None:
+        with trio.fail_after(5):
+            await Runtime(signalled_app(checkpoints), config, None, lambda conductor, store: None).run(once=False)
+
+    # Which of two tasks that are woken at once goes first, Trio leaves to chance.
+    for checkpoints in [1, 2] * 10:
+        trio.run(main, checkpoints)

@@ -2,7 +2,6 @@
 
 import os
 import re
-from contextlib import AsyncExitStack
 from typing import Final
 
 import click
@@ -85,20 +84,26 @@ async def _serve(listen: tuple[str, int], store_url: str, token: str | None) -> 
     from .control_api.serving import GRACE, ControlServer
     from .http_serving.serving import urls_of
 
-    async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(store_url))
-        await _try(store)
-        server, listeners = ControlServer(store, token), await _listeners(listen, token)
-        who = "for whoever bears the token" if token is not None else "without a token, for this machine"
-        where = f"{', '.join(urls_of(listeners))}, {who}; store {shown_url(store_url)}"
-        tell(f"conductor-jobs: control API at {where}")
-        at_once = trio.CancelScope()
+    everything = trio.CancelScope()
+    server: ControlServer | None = None
 
-        async def run() -> None:
-            with at_once:
+    def request_stop() -> None:
+        # Until somebody can be served there is nothing to wait for.
+        (everything.cancel if server is None else server.request_stop)()
+
+    async def run() -> None:
+        nonlocal server
+        with everything:
+            async with open_store(store_url) as store:
+                await _try(store)
+                listeners = await _listeners(listen, token)
+                server = ControlServer(store, token)
+                who = "for whoever bears the token" if token is not None else "without a token, for this machine"
+                where = f"{', '.join(urls_of(listeners))}, {who}; store {shown_url(store_url)}"
+                tell(f"conductor-jobs: control API at {where}")
                 await server.run(listeners)
 
-        await run_until_signalled(run, server.request_stop, at_once.cancel, GRACE)
+    await run_until_signalled(run, request_stop, everything.cancel, GRACE)
 
 
 async def _listeners(listen: tuple[str, int], token: str | None) -> list[trio.SocketListener]:

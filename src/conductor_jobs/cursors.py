@@ -7,7 +7,7 @@ import trio
 
 from .failures import shown
 from .lease import LeaseStore
-from .runner_records import CursorStore, keeps_cursors, require_runner_name
+from .runner_records import CursorStore, keeps_cursors
 from .store_calls import call_for_user
 from .threads import await_on_loop, on_loop_of, threads_inline
 
@@ -64,18 +64,17 @@ class StoredCursors:
         await_on_loop(self._token, lambda: self._save(runner, term, cursor))
 
     async def _load(self, runner: str) -> str | None:
-        store = self._require_store(runner)
+        store = self._require_store()
         cursor = await call_for_user(lambda: store.load_cursor(self._lease_name, runner), self._timeout)
         if cursor is not None and not isinstance(cursor, str):
             raise TypeError(f"{type(store).__name__}.load_cursor returned {shown(cursor)}, which is no text")
         return cursor
 
     async def _save(self, runner: str, term: int, cursor: str) -> None:
-        store = self._require_store(runner)
+        store = self._require_store()
         await call_for_user(lambda: store.save_cursor(self._lease_name, runner, term, cursor), self._timeout)
 
-    def _require_store(self, runner: str) -> CursorStore:
-        require_runner_name("a cursor", runner)
+    def _require_store(self) -> CursorStore:
         if not keeps_cursors(self._store):
             raise RuntimeError(f"{type(self._store).__name__} keeps no cursors: it has no load_cursor and save_cursor.")
         return self._store

@@ -5,35 +5,18 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Generator
 from pathlib import Path
 from typing import final
 
 import msgspec
 import trio
 
-from .errors import Unusable
 from .journal import FRAMEWORK, JournalEntry, complain
+from .journal_folders import in_folder
 from .journal_format import encode_line
 
 # Written at once at the most: a larger write would hold up the loop for milliseconds.
 WRITE_LIMIT = 64 * 1024
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a journal. Raises Unusable if that cannot be; a full disk may have room later."""
-    with _usable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def _usable(folder: Path) -> Generator[None, None, None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise Unusable(f"log_dir {str(folder)!r} cannot be written: {error.strerror}.") from error
 
 
 @final
@@ -76,9 +59,7 @@ class JournalFiles:
 
         Raises Unusable when the folder cannot be written; a full disk is no reason, it may have room later.
         """
-        make_folder(self._folder)
-        with _usable(self._folder):
-            self._open(date)
+        in_folder(self._folder, lambda: self._open(date))
 
     def add(self, entry: JournalEntry) -> None:
         """Take an entry; never raises."""
@@ -129,11 +110,12 @@ class JournalFiles:
 
         Cancelling stops the waiting: a thread that the disk holds up is left behind with a descriptor of its own.
         """
-        if self._file < 0:
+        file = self._file
+        if file < 0:
             return
         try:
             # The day may change, and the file with it, while the thread is at it. Whoever takes the copy closes it.
-            copies = [os.dup(self._file)]
+            copies = [os.dup(file)]
             try:
                 await trio.to_thread.run_sync(
                     _sync_and_close, copies, abandon_on_cancel=True, limiter=self._sync_limiter
@@ -142,7 +124,9 @@ class JournalFiles:
                 while copies:
                     os.close(copies.pop())
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
-            self._report("sync", f"not confirmed by the disk: {error}")
+            # A runner's thread may have closed it, for a day has begun, before there was a copy.
+            if self._file == file:
+                self._report("sync", f"not confirmed by the disk: {error}")
         else:
             self._reported.discard("sync")
 

@@ -52,8 +52,15 @@ class JournalReader:
 def read_lines(
     file: Path, decode: Callable[[bytes], T], skip: Callable[[SkippedLine], object]
 ) -> Iterator[tuple[int, T]]:
-    """Yield number and content of each line that `decode` takes; `skip` is told of each that it refuses."""
-    with file.open("rb") as lines:
+    """Yield number and content of each line that `decode` takes; `skip` is told of each that it refuses.
+
+    Of a file that is gone, as by retention since its folder was listed, there are none.
+    """
+    try:
+        text = file.open("rb")
+    except FileNotFoundError:
+        return
+    with text as lines:
         for number, line in enumerate(lines, start=1):
             # A writer that finds a torn line begins on a new one, so an empty line is no fault.
             if line == b"\n":
@@ -64,6 +71,9 @@ def read_lines(
                 skip(SkippedLine(file, number, str(error), torn=not line.endswith(b"\n")))
             else:
                 yield number, content
+            # Its writer may be in the middle of it: the rest, which may be there by now, is no line.
+            if not line.endswith(b"\n"):
+                return
 
 
 def read_journal(path: str | Path) -> JournalReader:

@@ -7,7 +7,7 @@ from typing import final
 
 import msgspec
 
-from .journal_folders import date_of, files_at, unreadable
+from .journal_folders import date_of, files_at, status_of, unreadable
 from .journal_format import LineFacts, decode_facts
 from .journal_merge import merged
 from .journal_reader import SkippedLine
@@ -139,12 +139,5 @@ class JournalTails:
             # Of days that are over, files that have been read once are not looked at again.
             if file in known and "" < date_of(file) < oldest_live:
                 continue
-            if (status := _status(file)) is not None and tail.has_grown(status):
+            if (status := status_of(file)) is not None and tail.has_grown(status):
                 yield tail
-
-
-def _status(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except FileNotFoundError:
-        return None

@@ -101,8 +101,10 @@ def _deleted(file: Path) -> bool:
         # Held until the name is gone: whoever wants to write meanwhile takes another file.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with contextlib.suppress(FileNotFoundError):
-            file.unlink()
-            return True
+            # Another node may have deleted it before it was locked here, and a writer have taken the name.
+            if os.path.samestat(os.fstat(descriptor), file.lstat()):
+                file.unlink()
+                return True
     except BlockingIOError:
         pass
     finally:

@@ -1,5 +1,6 @@
 """The story of `conductor-jobs history`: what the runs of each runner came to, over any number of lines."""
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import final
 import msgspec
 
 from .durations import Durations
-from .journal_folders import date_of, unreadable
+from .journal_folders import date_of, status_of, unreadable
 from .journal_format import LineFacts, decode_facts
 from .journal_reader import SkippedLine, first_content
 from .moments import ts_of
@@ -105,7 +106,8 @@ class RunHistory:
     @property
     def size(self) -> int:
         """How many bytes there are to be read."""
-        return sum(file.stat().st_size for file in self._files)
+        statuses = map(status_of, self._files)
+        return sum(status.st_size for status in statuses if status is not None)
 
     @property
     def runners(self) -> list[RunnerHistory]:
@@ -118,6 +120,8 @@ class RunHistory:
         for file in self._files if self.begins else ():
             try:
                 self._read(file, skip, advance)
+            except FileNotFoundError:  # deleted since the folder was listed, as by retention
+                continue
             except OSError as error:
                 raise unreadable(file, error) from error
 
@@ -132,6 +136,9 @@ class RunHistory:
                         self._take(file, number, line, skip)
                 self.line_count += len(lines)
                 advance(sum(map(len, lines)))
+                # Its writer may be in the middle of it: the rest, which may be there by now, is no line.
+                if not lines[-1].endswith(b"\n"):
+                    return
 
     def _take(self, file: Path, number: int, line: bytes, skip: Callable[[SkippedLine], object]) -> None:
         try:
@@ -170,8 +177,12 @@ class RunHistory:
 
 
 def _last_content(file: Path) -> LineFacts | None:
-    with file.open("rb") as text:
-        text.seek(max(0, file.stat().st_size - _PART))
+    try:
+        text = file.open("rb")
+    except FileNotFoundError:
+        return None
+    with text:
+        text.seek(max(0, text.seek(0, os.SEEK_END) - _PART))
         return next(_contents(reversed(text.readlines())), None)
 
 

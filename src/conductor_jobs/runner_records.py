@@ -15,7 +15,6 @@ from typing import Final, Literal, Protocol, TypeGuard, final, runtime_checkable
 
 import msgspec
 
-from .failures import shown
 from .lease import has_methods, is_name
 
 #: What became of a due instant: run to its end, run and failed, not run for the reason named, registered before it,
@@ -99,12 +98,6 @@ def is_runner_name(value: object) -> TypeGuard[str]:
     A claim that one store refuses for its name, as the index of a database does, would hold up those asked with it.
     """
     return is_name(value) and len(value) <= LONGEST_NAME
-
-
-def require_runner_name(what: str, runner: str) -> None:
-    """Raise ValueError, saying `what` is kept by the name, unless `is_runner_name`."""
-    if not is_runner_name(runner):
-        raise ValueError(f"{what} is kept by the runner's name, which must be {NAME_RULE}, not {shown(runner)}.")
 
 
 def supersedes(claim: Claim, kept: Claim | None) -> bool:

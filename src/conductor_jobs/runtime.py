@@ -4,7 +4,7 @@
         -> local API ends -> store closed -> APP closed
 
 The local API answers from when the conductor stands by or leads until it has ended, so that the drain can be watched.
-A signal while APP opens cancels the opening; a second signal cancels the work, or an APP that does not close.
+A signal until APP is open cancels what has begun; a second signal cancels the work, or an APP that does not close.
 """
 
 from collections.abc import Callable, Generator
@@ -20,7 +20,7 @@ from .config import Config
 from .errors import Unusable
 from .failures import error_text
 from .journal import Journal
-from .journal_files import make_folder
+from .journal_folders import in_folder
 from .lease import LeaseStore
 from .service_manager import ServiceManager, keep_informed
 from .signals import run_until_signalled
@@ -54,7 +54,7 @@ class Runtime:
         self._manager = manager or ServiceManager(None)
         # Around APP as a whole: a nursery that APP opens outlives its opening.
         self._everything = trio.CancelScope()
-        self._app_opens = False
+        self._app_is_open = False
         self._stop_requested = False
         self._conductor: Conductor | None = None
         #: Why there was no success, in words, once `run` has returned False.
@@ -106,21 +106,21 @@ class Runtime:
             return
         async with trio.open_nursery() as serving:
             async with trio.open_nursery() as running:
-                await running.start(conductor.run)
+                await running.start(self._conduct, conductor)
                 serving.start_soon(_serve, local_api, conductor)
             local_api.request_stop()
 
     async def _open(self, stack: AsyncExitStack, *, autostart: bool) -> Conductor:
         config = self._config
         log_dir = stack.enter_context(_made_folder(config.log_dir))
-        self._app_opens = True
         jobs, resources = await stack.enter_async_context(opened(self._app))
-        self._app_opens = False
+        self._app_is_open = True
         jobs.configure(**config.jobs_changes())
         store = await stack.enter_async_context(open_store(config.store_url, token=config["shared_token"]))
         conductor = Conductor(
             jobs,
             store=store,
+            lease_name=config["lease_name"],
             node=config.node,
             timing=config.timing,
             journal=self._journal,
@@ -128,26 +128,43 @@ class Runtime:
             retention_days=config["retention_days"],
             resources=resources,
             autostart=autostart,
+            drain_timeout=config["drain_timeout_sec"],
             renew_failure_threshold=config["renew_failure_threshold"],
             on_overrun=self._on_overrun,
         )
         self._announce(conductor, store)
         return conductor
 
+    async def _conduct(
+        self, conductor: Conductor, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        # Between the start of this task and its first step a signal may have come: there was nothing to stop yet.
+        if self._stop_requested:
+            task_status.started()
+        else:
+            await conductor.run(task_status=task_status)
+
     async def _run_once(self, conductor: Conductor) -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(conductor.run)
-            if conductor.status().holder_id is None:
-                self.problem = "the lease store gave no answer: nobody knows who leads, and nothing was run"
+            await nursery.start(self._conduct, conductor)
+            if self._stop_requested:
+                return
+            status = conductor.status()
+            if status.holder_id is None:
+                why = status.problem or "the lease store gave no answer"
+                self.problem = f"nobody knows who leads, and nothing was run: {why}"
             else:
-                self.problem = _problem_of(await conductor.run_tick())
+                tick = await conductor.run_tick()
+                self.problem = _problem_of(tick)
+                if tick.decision == "skipped_no_runners" and conductor.jobs.scheduled:
+                    tell("conductor-jobs: nothing was run: each runner has a schedule, and --run-once keeps none")
             conductor.request_stop()
 
     def _request_stop(self) -> None:
         self._stop_requested = True
         if self._conductor is not None:
             self._conductor.request_stop()
-        elif self._app_opens:
+        elif not self._app_is_open:
             self._everything.cancel()
 
     def _cancel_work(self) -> None:
@@ -178,7 +195,7 @@ def _made_folder(folder: Path) -> Generator[Path, None, None]:
     # What a failed start made, and nobody wrote into, it takes away again.
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        make_folder(folder)
+        in_folder(folder, lambda: None)
         yield folder
     except BaseException:
         for each in made:

@@ -35,18 +35,20 @@ class Registered:
 
     def forget(self) -> None:
         """Make the next answer anew: a runner was paused or resumed."""
-        self._kept.clear()
+        # Another one, for the old one is that of a page that may just be made.
+        self._kept = {}
 
     async def page(self, limit: int, offset: int) -> RunnersAnswer:
         """Return `limit` runners after the first `offset`, in the order of registration. Cancelling loses nothing."""
         async with self._making:
-            made_at, answer = self._kept.pop((limit, offset), (-_FRESH_FOR, None))
+            kept = self._kept
+            made_at, answer = kept.pop((limit, offset), (-_FRESH_FOR, None))
             if answer is None or trio.current_time() - made_at >= _FRESH_FOR:
                 await self._ask()
                 made_at, answer = trio.current_time(), await self._make(limit, offset)
-            self._kept[limit, offset] = made_at, answer
-            if len(self._kept) > _MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
+            kept[limit, offset] = made_at, answer
+            if len(kept) > _MOST_KEPT:
+                del kept[next(iter(kept))]
             return answer
 
     async def _make(self, limit: int, offset: int) -> RunnersAnswer:

@@ -66,9 +66,8 @@ def transaction(path: Path, abandoned: Callable[[], bool] = lambda: False) -> Ge
     """
     if not os.access(path, os.F_OK):
         _make_folder(path)
-    elif not os.access(path, os.W_OK):
-        # SQLite opens a file that it may only read, and leaves files of its own beside it. Asked in this order: a
-        # file that another process makes between the two questions is no read-only one.
+    elif _is_there_without(os.W_OK, path):
+        # SQLite opens a file that it may only read, and leaves files of its own beside it.
         raise Unusable(f"database {str(path)!r} is read-only.")
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)) as database:
@@ -104,7 +103,9 @@ def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno in _HOPELESS_ERRNO or isinstance(error, FileExistsError):
+        # A folder that was there, and was taken away before it was looked at, is no reason.
+        is_no_folder = isinstance(error, FileExistsError) and os.path.lexists(path.parent) and not path.parent.is_dir()
+        if error.errno in _HOPELESS_ERRNO or is_no_folder:
             raise Unusable(f"database {str(path)!r} cannot be made: {error.strerror}.") from error
         raise
 
@@ -166,7 +167,12 @@ def _why_not_opened(path: Path) -> str | None:
     if path.is_dir():
         return os.strerror(errno.EISDIR)
     needed = path if os.access(path, os.F_OK) else path.parent
-    return None if os.access(needed, os.R_OK | os.W_OK) else os.strerror(errno.EACCES)
+    return os.strerror(errno.EACCES) if _is_there_without(os.R_OK | os.W_OK, needed) else None
+
+
+def _is_there_without(mode: int, path: Path) -> bool:
+    # Asked in this order, and twice: what another process makes or deletes between two questions denies nothing.
+    return os.access(path, os.F_OK) and not os.access(path, mode) and os.access(path, os.F_OK)
 
 
 def _refuse(path: Path, problem: str, error: Exception) -> NoReturn:
