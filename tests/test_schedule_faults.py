@@ -377,6 +377,27 @@ async def test_an_older_answer_about_pauses_undoes_no_pause_of_this_node(autojum
     await conductor.stop()
 
 
+async def test_an_older_answer_about_claims_has_nothing_run_again(autojump_clock: Any, nursery: Any) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    await cluster.store.acquire(LEASE, Holder("old", "x"), 2.0)
+    await cluster.store.claim(LEASE, [Claim("report", at(-60), 1, "completed"), Claim("other", at(-60), 1)])
+    jobs = jobs_of("report", ledger.runner(), Every(60))
+    jobs.register_runner("other", Ledger().runner(), schedule=Every(60), on_crash="rerun")
+    conductor, store = cluster.node(jobs)
+    await nursery.start(conductor.run)
+    store.fault = lambda call: StoreFault(delay_after=4) if call == "claims" else None
+    nursery.start_soon(conductor.refresh)
+    await trio.sleep(0.5)
+    # The other node has begun a run, and is gone before the answer comes in; whoever leads next asks who is paused.
+    store.fault = lambda call: StoreFault(delay_after=4) if call == "paused" else None
+    await cluster.store.claim(LEASE, [Claim("report", at(0), 1)])
+    await conductor.wait_leader()
+    await trio.sleep(20)
+    assert [each.details["due_at"] for each in cluster.entries("run_unknown", "report")] == [iso(0)]
+    assert ledger.due == []
+    await conductor.stop()
+
+
 async def test_an_older_answer_about_pauses_undoes_no_later_one(autojump_clock: Any, nursery: Any) -> None:
     cluster, ledger = Cluster(), Ledger()
     jobs = TimedJobs(interval=1)
@@ -420,6 +441,21 @@ async def test_a_pause_set_here_while_it_is_asked_who_is_paused_hides_none_that_
     await conductor.stop()
 
 
+async def test_an_older_answer_about_claims_undoes_nothing_that_was_claimed_since(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(), Every(60)))
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    store.fault = lambda call: StoreFault(delay_after=3) if call == "claims" else None
+    await conductor.refresh()
+    (status,) = conductor.runner_statuses()
+    assert status.last_claim == Claim("report", at(60), 1, "completed")
+    store.fault = None
+    await conductor.stop()
+
+
 @pytest.mark.parametrize("call", ["claims", "paused"])
 @pytest.mark.parametrize("end", ["stop", "resign"])
 async def test_a_stop_waits_for_no_store_that_is_only_read(
@@ -436,25 +472,4 @@ async def test_a_stop_waits_for_no_store_that_is_only_read(
     await getattr(conductor, end)()
     assert trio.current_time() == began
     assert ledger.runs == []
-    await conductor.stop()
-
-
-async def test_an_older_answer_about_claims_has_nothing_run_again(autojump_clock: Any, nursery: Any) -> None:
-    cluster, ledger = Cluster(), Ledger()
-    await cluster.store.acquire(LEASE, Holder("old", "x"), 2.0)
-    await cluster.store.claim(LEASE, [Claim("report", at(-60), 1, "completed"), Claim("other", at(-60), 1)])
-    jobs = jobs_of("report", ledger.runner(), Every(60))
-    jobs.register_runner("other", Ledger().runner(), schedule=Every(60), on_crash="rerun")
-    conductor, store = cluster.node(jobs)
-    await nursery.start(conductor.run)
-    store.fault = lambda call: StoreFault(delay_after=4) if call == "claims" else None
-    nursery.start_soon(conductor.refresh)
-    await trio.sleep(0.5)
-    # The other node has begun a run, and is gone before the answer comes in; whoever leads next asks who is paused.
-    store.fault = lambda call: StoreFault(delay_after=4) if call == "paused" else None
-    await cluster.store.claim(LEASE, [Claim("report", at(0), 1)])
-    await conductor.wait_leader()
-    await trio.sleep(20)
-    assert [each.details["due_at"] for each in cluster.entries("run_unknown", "report")] == [iso(0)]
-    assert ledger.due == []
     await conductor.stop()

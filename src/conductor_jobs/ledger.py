@@ -42,8 +42,8 @@ class Ledger:
         self._begun = 0
         self._paused_since = 0
         self._changed_since = 0
-        # How often claims were read for a term, or taken from us.
-        self._claims_changed = 0
+        # How often claims became known: what was asked before that is older.
+        self._claims_told = 0
 
     @property
     def keeps_claims(self) -> bool:
@@ -54,8 +54,7 @@ class Ledger:
         """Read the latest claim of each runner. Raises LeaseLost once the term is over."""
         store = self._store
         assert keeps_claims(store)
-        self.claims = await self._until_answered(term, lambda: self._read_claims(store))
-        self._claims_changed += 1
+        self._know(await self._until_answered(term, lambda: self._read_claims(store)))
 
     async def claim(self, term: Term, claims: Iterable[Claim]) -> Sequence[Claim]:
         """Have claims kept, and return those that are: a run may begin. Raises LeaseLost once the term is over."""
@@ -65,7 +64,7 @@ class Ledger:
         assert keeps_claims(store)
         kept = await self._until_answered(term, lambda: self._claim(store, wanted))
         self.claims.update({claim.runner: claim for claim in kept})
-        self._claims_changed += 1
+        self._claims_told += 1
         return kept
 
     async def read_paused(self, term: Term) -> frozenset[str]:
@@ -91,12 +90,11 @@ class Ledger:
         """Read claims and pauses once, in any state of the node. Raises TimeoutError, and what the store raises."""
         store, timeout = self._store, self._timing.store_timeout
         if keeps_claims(store):
-            changed_before = self._claims_changed
+            told_before = self._claims_told
             claims = await call_for_user(lambda: self._read_claims(store), timeout)
-            # An answer that was under way meanwhile may be older than what the leader goes by: it would run again
-            # what another node's term has begun.
-            if changed_before == self._claims_changed:
-                self.claims = claims
+            # What the leader goes by now may be newer: it would run again what another node's term has begun.
+            if told_before == self._claims_told:
+                self._know(claims)
         if keeps_pauses(store):
             await call_for_user(lambda: self._read_paused(store), timeout)
 
@@ -111,6 +109,10 @@ class Ledger:
         self._begun += 1
         self._changed_since = self._begun
         self.paused = self.paused | {runner} if paused else self.paused - {runner}
+
+    def _know(self, claims: dict[str, Claim]) -> None:
+        self.claims = claims
+        self._claims_told += 1
 
     async def _read_claims(self, store: ClaimStore) -> dict[str, Claim]:
         return {claim.runner: claim for claim in checked_claims("claims", await store.claims(self._lease_name))}
