@@ -24,7 +24,7 @@ LEASE = "fenced"
 CAMPAIGNER, WRITER = Holder("campaigner", "1"), Holder("writer", "1")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 WRITERS = 2
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Kept(NamedTuple):
@@ -41,6 +41,7 @@ class Kept(NamedTuple):
 async def race(url: str, *, terms: int, processes: int = 2) -> Counter[str]:
     """Take term after term, and look, right after each has begun and a little later, what older ones have left.
 
+    Each term lasts until somebody has written in it, and the first until everybody has.
     Returns how many writes were kept, and how many refused.
     """
     names = [f"process-{number}" for number in range(processes)]
@@ -50,6 +51,7 @@ async def race(url: str, *, terms: int, processes: int = 2) -> Counter[str]:
         running = [stack.enter_context(_writers(url, name)) for name in names]
         async with AsyncExitStack() as opened:
             store: Any = await opened.enter_async_context(open_store(url))
+            await _until_all_write(store, runners)
             for _ in range(terms):
                 term = (await store.acquire(LEASE, CAMPAIGNER, 600.0)).term
                 left = (await _look(store, runners)).of_terms_before(term)
@@ -58,6 +60,8 @@ async def race(url: str, *, terms: int, processes: int = 2) -> Counter[str]:
                 # Of what was left, something may have been written over by the new term; nothing may have come to it.
                 for one, other in zip(left, later, strict=True):
                     assert other.items() <= one.items(), f"in term {term} a write of an older one was kept"
+                while not any(cursor[0] == term for cursor in (await _look(store, runners)).cursors.values()):
+                    await trio.sleep(0.002)
         for process in running:
             counts.update(json.loads(process.communicate(timeout=PATIENCE)[0]))
     return counts
@@ -72,6 +76,12 @@ def _writers(url: str, name: str) -> Generator[subprocess.Popen[str], None, None
     finally:
         process.kill()
         process.wait()
+
+
+async def _until_all_write(store: Any, runners: list[str]) -> None:
+    await store.acquire(LEASE, CAMPAIGNER, 600.0)
+    while len((await _look(store, runners)).cursors) < len(runners):
+        await trio.sleep(0.01)
 
 
 async def _look(store: Any, runners: list[str]) -> Kept:

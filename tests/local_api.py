@@ -14,7 +14,7 @@ from conductor_jobs.local_api import serve_local_api
 
 TOKEN = "letmein-51d2e87f3a9c"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Event(NamedTuple):

@@ -13,8 +13,9 @@ from unittest.mock import patch
 import msgspec
 import trio
 
-from conductor_jobs import attempts, election, records, standby, supervisor, term, timing
+from conductor_jobs import attempts, candidate, election, records, standby, term, timing
 from conductor_jobs.clocks import Instant
+from conductor_jobs.drain import Drain
 from conductor_jobs.lease import Holder, LeaseGrant
 from conductor_jobs.ledger import Ledger
 from conductor_jobs.records import LeaseRecord
@@ -27,8 +28,8 @@ from conductor_jobs.ticks import TickGroup
 from conductor_jobs.timing import LeaseTiming
 
 Mutant = Callable[[], AbstractContextManager[Any]]
+Candidate = candidate.Candidate
 Election = election.Election
-Supervisor = supervisor.Supervisor
 TermOfWork = term.Term
 
 
@@ -46,14 +47,14 @@ def no_deadline_on_the_work() -> Generator[None, None, None]:
     """Nothing but a refusal ends a term."""
 
     async def renew(self: Election, scope: TermScope) -> LossReason:
-        rules = self._candidate.timing
+        candidate, rules = self.candidate, self.candidate.timing
         pause = rules.renew_interval
         while True:
             await trio.sleep(pause)
-            grant = await self._ask(term=scope.term.number, patience=rules.store_timeout)
-            pause = rules.backoff(self.consecutive_failures) if grant is None else rules.renew_interval
+            grant = await candidate.ask(term=scope.term.number, patience=rules.store_timeout)
+            pause = rules.backoff(candidate.consecutive_failures) if grant is None else rules.renew_interval
             if grant is not None:
-                self._answered(grant)
+                candidate.answered(grant)
                 if not grant.is_leader:
                     return "lease_superseded"
 
@@ -67,39 +68,47 @@ def no_deadline_on_the_work() -> Generator[None, None, None]:
 
 
 def an_unknown_outcome_extends_the_term() -> AbstractContextManager[Any]:
-    honest = Election._ask
+    honest = Election._renew
 
-    async def ask(self: Election, *, term: int | None, patience: float) -> LeaseGrant | None:
-        asked_at = self._candidate.clocks.now()
-        grant = await honest(self, term=term, patience=patience)
-        if grant is None and term is not None and self._scope is not None:
-            self._scope.confirm(asked_at.after(self._candidate.timing.ttl - self._candidate.timing.margin))
-        return grant
+    async def renew(self: Election, scope: TermScope) -> LossReason:
+        candidate, ask = self.candidate, Candidate.ask
 
-    return patch.object(Election, "_ask", ask)
+        async def ask_and_trust(*, term: int | None, patience: float) -> LeaseGrant | None:
+            asked_at = candidate.clocks.now()
+            grant = await ask(candidate, term=term, patience=patience)
+            if grant is None:
+                scope.confirm(asked_at.after(candidate.timing.ttl - candidate.timing.margin))
+            return grant
+
+        with patch.object(candidate, "ask", ask_and_trust):
+            return await honest(self, scope)
+
+    return patch.object(Election, "_renew", renew)
 
 
 def release_before_the_work_has_ended() -> AbstractContextManager[Any]:
-    honest = Supervisor._drain
+    honest = Drain.drain_run
 
-    async def drain(self: Supervisor) -> None:
-        candidate = self.election._candidate
+    async def drain(self: Drain) -> None:
+        candidate = self._election.candidate
         with trio.move_on_after(candidate.timing.store_timeout):
-            await candidate.store.release(candidate.lease_name, candidate.holder)
+            await candidate._store.release(candidate._lease_name, candidate._holder)
         await honest(self)
 
-    return patch.object(Supervisor, "_drain", drain)
+    return patch.object(Drain, "drain_run", drain)
 
 
 def the_renewer_stops_at_the_drain() -> AbstractContextManager[Any]:
-    honest = Election._ask
+    honest = Election.withdraw
 
-    async def ask(self: Election, *, term: int | None, patience: float) -> LeaseGrant | None:
-        if self._withdrawn.is_set():
-            await trio.sleep_forever()
-        return await honest(self, term=term, patience=patience)
+    async def ask(*, term: int | None, patience: float) -> LeaseGrant | None:
+        return await trio.sleep_forever()
 
-    return patch.object(Election, "_ask", ask)
+    def withdraw(self: Election) -> None:
+        honest(self)
+        self.candidate.ask = ask  # type: ignore[method-assign] # it is broken on purpose
+
+    return patch.object(Election, "withdraw", withdraw)
 
 
 def a_term_taken_again_keeps_its_number() -> AbstractContextManager[Any]:
@@ -157,16 +166,16 @@ def a_campaign_renews_its_own_lease_under_the_same_number() -> AbstractContextMa
 
 def a_refusal_counts_as_no_answer() -> AbstractContextManager[Any]:
     """`is_leader=False` is ignored until the lease expires."""
-    honest = Election._ask
+    honest = Candidate.ask
 
-    async def ask(self: Election, *, term: int | None, patience: float) -> LeaseGrant | None:
+    async def ask(self: Candidate, *, term: int | None, patience: float) -> LeaseGrant | None:
         grant = await honest(self, term=term, patience=patience)
         if grant is None or term is None or grant.is_leader:
             return grant
         self._failed(ConnectionError("a refusal"), term)
         return None
 
-    return patch.object(Election, "_ask", ask)
+    return patch.object(Candidate, "ask", ask)
 
 
 @contextmanager
@@ -179,15 +188,15 @@ def a_standby_that_stops_passes_through_leading() -> Generator[None, None, None]
             self._begin(scope)
             await self._hold(scope)
 
-    honest = Supervisor._drain
+    honest = Drain.drain_run
 
-    async def drain(self: Supervisor) -> None:
-        with trio.move_on_after(2 * self.plan.timing.store_timeout):
-            while self.election.live_scope is None:
+    async def drain(self: Drain) -> None:
+        with trio.move_on_after(2 * self._election.candidate.timing.store_timeout):
+            while self._election.live_scope is None:
                 await trio.sleep(0.1)
         await honest(self)
 
-    with patch.object(Election, "run", run), patch.object(Supervisor, "_drain", drain):
+    with patch.object(Election, "run", run), patch.object(Drain, "drain_run", drain):
         yield
 
 
@@ -195,7 +204,7 @@ def a_store_call_without_a_deadline() -> AbstractContextManager[Any]:
     async def call_store(call: Callable[[], Any], timeout: float) -> Any:
         return await call()
 
-    return patch.object(election, "call_store", call_store)
+    return patch.object(candidate, "call_store", call_store)
 
 
 def a_standby_looks_too_seldom() -> AbstractContextManager[Any]:
@@ -221,13 +230,13 @@ def late_work_goes_unreported() -> AbstractContextManager[Any]:
 
 
 def a_drain_is_never_cut() -> AbstractContextManager[Any]:
-    honest = Supervisor._drain
+    honest = Drain.drain_run
 
-    async def drain(self: Supervisor) -> None:
-        await self.ticks.wait_idle()
+    async def drain(self: Drain) -> None:
+        await self._ticks.wait_idle()
         await honest(self)
 
-    return patch.object(Supervisor, "_drain", drain)
+    return patch.object(Drain, "drain_run", drain)
 
 
 def services_are_drained_like_ticks() -> AbstractContextManager[Any]:

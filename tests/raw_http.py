@@ -6,7 +6,7 @@ import socket
 
 def spoken(port: int, request: bytes) -> bytes:
     """Send bytes, say that there are no more, and return what comes back until the end."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         answer = b""
         try:
             client.sendall(request)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from conductor_jobs import JournalEntry, read_journal
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "embedding"
-PATIENCE = 30.0
+PATIENCE = 60.0
 TTL = 2.0
 WORKERS = 4
 T = TypeVar("T")

@@ -157,7 +157,7 @@ def clings_for(seconds: float) -> Callable[[object], Awaitable[None]]:
 
 
 def blocked_fdatasync(monkeypatch: Any) -> threading.Event:
-    """Have every fdatasync wait, for half a minute at most, until the event that is returned is set."""
+    """Have every fdatasync wait, for two minutes at most, until the event that is returned is set."""
     disk = threading.Event()
-    monkeypatch.setattr(os, "fdatasync", lambda descriptor: disk.wait(30))
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: disk.wait(120))
     return disk

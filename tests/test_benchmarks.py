@@ -30,7 +30,7 @@ ALWAYS_INSTALLED = {
 
 def run(module: str, *arguments: str) -> Any:
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

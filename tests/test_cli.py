@@ -17,18 +17,20 @@ import pytest
 from conductor_jobs import Holder, __version__
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 
-from .processes import started
+from .processes import PATIENCE, started
 
 APP = """
 import contextlib, pathlib, time
 import trio
 import beside
-from conductor_jobs import TimedJobs
+from conductor_jobs import Every, TimedJobs
 
 jobs = TimedJobs(interval=0.05)
 failing = TimedJobs()
 stuck = TimedJobs(interval=0.05)
 empty = TimedJobs()
+scheduled = TimedJobs()
+scheduled.register_runner("hourly", print, schedule=Every(3600))
 nothing = 5
 
 @jobs.runner("fine")
@@ -85,7 +87,8 @@ async def broken_pool():
 @contextlib.asynccontextmanager
 async def closes_slowly():
     yield jobs, None
-    await trio.sleep(60)
+    print('{"stage": "closing"}', flush=True)
+    await trio.sleep(600)
 
 exiting = TimedJobs(interval=0.05)
 
@@ -112,7 +115,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "conductor_jobs", *arguments]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_run_once_has_one_tick_prints_the_journal_and_says_who_it_is(folder: Path) -> None:
@@ -132,7 +135,8 @@ def test_run_once_has_one_tick_prints_the_journal_and_says_who_it_is(folder: Pat
     database = folder / ".conductor/state/conductor.db"
     assert database.is_file()
     assert done.stderr == (
-        "conductor-jobs: node mini-main on mini (primary); store sqlite:///.conductor/state/conductor.db: "
+        "conductor-jobs: node mini-main on mini (primary); "
+        "lease conductor in store sqlite:///.conductor/state/conductor.db: "
         f"one leader among the processes that open {database}; journal in .conductor/logs/timed-jobs\n"
     )
 
@@ -172,7 +176,8 @@ def test_a_store_that_does_not_answer_is_named_without_its_password(folder: Path
     done = run(folder, "start", "app:jobs", "--run-once", "--store", url)
     assert done.returncode == 1
     assert "store redis://***@127.0.0.1:1: one leader among the processes that use it;" in done.stderr
-    assert "the lease store gave no answer" in done.stderr
+    assert "nobody knows who leads, and nothing was run: ConnectionError: redis" in done.stderr
+    assert "cannot be reached: Connection refused" in done.stderr
     logs = "".join(file.read_text() for file in (folder / ".conductor/logs/timed-jobs").iterdir())
     assert '"acquire_failed"' in logs
     assert "hunter2" not in done.stdout + done.stderr + logs
@@ -181,6 +186,24 @@ def test_a_store_that_does_not_answer_is_named_without_its_password(folder: Path
 @pytest.mark.parametrize(("app", "code"), [("app:jobs", 0), ("app:empty", 0), ("app:failing", 1)])
 def test_run_once_succeeds_only_if_the_runners_do(folder: Path, app: str, code: int) -> None:
     assert run(folder, "start", app, "--run-once").returncode == code
+
+
+async def test_each_lease_of_a_store_has_a_leader_of_its_own(folder: Path) -> None:
+    await SQLiteLeaseStore(folder / "c.db").acquire("conductor", Holder("other", "1"), 60)
+    done = run(folder, "start", "app:jobs", "--run-once", "--store", "sqlite:///c.db", "--lease-name", "billing")
+    assert done.returncode == 0
+    assert '"stage":"leader_started"' in done.stdout
+    assert '"lease_name":"billing"' in done.stdout
+    assert "; lease billing in store sqlite:///c.db: " in done.stderr
+    assert run(folder, "config", BAA_CONDUCTOR_LEASE_NAME="billing").stdout.count("lease_name: billing\n") == 1
+
+
+def test_run_once_says_that_it_keeps_no_schedules(folder: Path) -> None:
+    done = run(folder, "start", "app:scheduled", "--run-once")
+    assert done.returncode == 0
+    said = "conductor-jobs: nothing was run: each runner has a schedule, and --run-once keeps none"
+    assert said in done.stderr.splitlines()
+    assert said not in run(folder, "start", "app:empty", "--run-once").stderr
 
 
 async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
@@ -199,6 +222,7 @@ async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
         (["app:missing"], "APP 'app:missing' must name a TimedJobs, but there is no 'missing'."),
         (["app:nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
         (["app:makes_nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
+        (["app:fine"], "APP 'app:fine' is a function that takes arguments: name the TimedJobs, or what returns one."),
         (["app:makes_trouble"], "APP 'app:makes_trouble' failed while it was loaded: SystemExit: 3"),
         (["app:yields_nothing"], "APP must yield (jobs, resources) with a TimedJobs, not None."),
         (["broken:jobs"], "APP 'broken:jobs' failed while it was loaded: ZeroDivisionError: division by zero"),
@@ -207,7 +231,7 @@ async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
         (["app:jobs", "--store", "sqlite:///app.py"], "is no SQLite database (file is not a database)."),
         (["app:jobs", "--logs-dir", "app.py"], "log_dir 'app.py/timed-jobs' cannot be written: Not a directory."),
         (["--run-onc"], "No such option '--run-onc'. (Did you mean one of: '--run-once', '--runs-dir'?)"),
-        (["--lease-ttl"], "No such option '--lease-ttl'. Did you mean '--lease-ttl-sec'?"),
+        (["--lease-ttl"], "No such option '--lease-ttl'. (Did you mean one of: '--lease-name', '--lease-ttl-sec'?)"),
     ],
 )
 def test_bad_input_is_named_and_ends_with_2(folder: Path, arguments: list[str], message: str) -> None:
@@ -273,6 +297,17 @@ def test_the_first_signal_drains_and_a_second_cancels(folder: Path, number: sign
         ]
 
 
+def test_a_drain_lasts_for_as_long_as_it_is_told_to(folder: Path) -> None:
+    with started(folder, "app:stuck", "--drain-timeout-sec", "0") as process:
+        process.wait_for("runner_started")
+        process.signal(signal.SIGTERM)
+        began = datetime.fromisoformat(process.wait_for("stopping")["ts"])
+        cut = process.wait_for("tick_interrupted", result="drain_timeout")
+        # Twenty seconds are the default.
+        assert datetime.fromisoformat(cut["ts"]) < began + timedelta(seconds=15)
+        assert process.wait() == 0
+
+
 def test_a_second_signal_ends_a_process_whose_thread_cannot_be_cancelled(folder: Path) -> None:
     with started(folder, "app:thread", "--lease-ttl-sec", "2") as process:
         process.wait_for("runner_started")
@@ -284,7 +319,7 @@ def test_a_second_signal_ends_a_process_whose_thread_cannot_be_cancelled(folder:
 
 def test_nobody_reading_the_pipe_costs_nothing(folder: Path) -> None:
     command = f"{sys.executable} -m conductor_jobs start app:jobs --run-once | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
 
@@ -304,13 +339,13 @@ def test_a_third_signal_changes_nothing_and_no_stderr_is_needed_to_end(folder: P
                 if "stopping" in line:
                     break
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(PATIENCE) == 130
 
 
 @pytest.mark.parametrize(("redirection", "said"), [("2>/dev/full", ""), (">/dev/full", "No space left on device")])
 def test_a_full_output_keeps_no_job_from_running(folder: Path, redirection: str, said: str) -> None:
     command = f"{sys.executable} -m conductor_jobs start app:jobs --run-once {redirection}"
-    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0
     assert said in done.stderr
 
@@ -325,7 +360,11 @@ def test_a_shell_completes_actions_and_flags(folder: Path) -> None:
     }
     completed = run(folder, **words)
     assert completed.returncode == 0
-    assert completed.stdout.splitlines() == ["plain,--lease-renew-interval-ms", "plain,--lease-ttl-sec"]
+    assert completed.stdout.splitlines() == [
+        "plain,--lease-name",
+        "plain,--lease-renew-interval-ms",
+        "plain,--lease-ttl-sec",
+    ]
     roles = run(folder, **{**words, "COMP_WORDS": "conductor-jobs start --role ", "COMP_CWORD": "3"})
     assert roles.stdout.splitlines() == ["plain,primary", "plain,standby"]
     apps = run(folder, **{**words, "COMP_WORDS": "conductor-jobs start ap", "COMP_CWORD": "2"})
@@ -345,7 +384,7 @@ def test_a_second_signal_cancels_an_app_that_does_not_close(folder: Path) -> Non
     with started(folder, "app:closes_slowly") as process:
         process.wait_for("runner_completed")
         process.signal(signal.SIGINT)
-        process.wait_for("stopped")
+        process.wait_for("closing")
         process.signal(signal.SIGINT)
         assert process.wait() == 130
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 SECRET = "secret-of-bob"
 ADDRESS = "must be HOST:PORT, or [IPv6 ADDRESS]:PORT"
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
@@ -31,25 +30,33 @@ jobs = TimedJobs(interval=3600)
 async def slow(ctx: TickContext) -> None:
     await trio.sleep({seconds})
 """
+UNTIL_TOLD = """
+from pathlib import Path
+import trio
+from conductor_jobs import TickContext, TimedJobs
+
+jobs = TimedJobs(interval=3600)
+
+@jobs.runner("slow")
+async def slow(ctx: TickContext) -> None:
+    while not Path("end").exists():
+        await trio.sleep(0.01)
+"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "app.py").write_text(APP.format(seconds=0))
-    (tmp_path / "slow.py").write_text(APP.format(seconds=1))
+    (tmp_path / "slow.py").write_text(UNTIL_TOLD)
     (tmp_path / "endless.py").write_text(APP.format(seconds=3600))
     return tmp_path
 
 
 def url_of(process: Started) -> str:
     """Return where a process says that its local API is."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for line in list(process.stderr):
-            if found := re.search(r"local API at (http://\S+),", line):
-                return found[1]
-        time.sleep(0.02)
-    raise AssertionError(process.stderr)
+    found = re.search(r"local API at (http://\S+),", process.wait_for_stderr("local API at "))
+    assert found is not None
+    return found[1]
 
 
 def asked(url: str, *, method: str = "GET", token: str | None = None) -> Any:
@@ -94,11 +101,14 @@ def test_a_start_serves_until_its_conductor_has_stopped_and_tells_of_the_drain(f
         assert asked(f"{url}/v1/ticks?wait=0", method="POST", token=TOKEN) == {"ended": False, "tick": None}
         process.wait_for("runner_started")
         with listening(url) as response:
+            events = events_of(response)
             process.signal(signal.SIGTERM)
-            heard = list(events_of(response))
+            status = next(data for kind, data in events if kind == "status" and data["stopping"])
+            assert status["leadership"] == "leader"
+            (folder / "end").touch()
+            heard = list(events)
         assert process.wait() == 0
         statuses = [data for kind, data in heard if kind == "status"]
-        assert any(status["stopping"] and status["leadership"] == "leader" for status in statuses)
         assert statuses[-1]["started"] is False
         assert [data["decision"] for kind, data in heard if kind == "tick"][-1] == "scheduled"
         assert [entry["stage"] for entry in process.entries][-1] == "stopped"
@@ -121,7 +131,7 @@ def test_a_second_signal_ends_it_at_once_with_a_stream_open(folder: Path) -> Non
 
 
 def test_the_stream_of_another_node_tells_of_the_takeover(folder: Path) -> None:
-    options = ["--local-api", "http://127.0.0.1:0", "--lease-ttl-sec", "2"]
+    options = ["--local-api", "http://127.0.0.1:0", "--lease-ttl-sec", "3"]
     with started(folder, "app.py:jobs", *options, BAA_NODE_ID="alpha") as leader:
         leader.wait_for("leader_started")
         with started(folder, "app.py:jobs", *options, BAA_NODE_ID="beta") as standby:

@@ -26,7 +26,7 @@ from conductor_jobs.journal_tails import JournalTails
 from conductor_jobs.log_lines import Selection
 
 from .journals import Site, on_virtual_time, write_history
-from .processes import PATIENCE, started
+from .processes import PATIENCE, Lines, started
 
 APP = """
 from conductor_jobs import TimedJobs
@@ -269,24 +269,28 @@ def test_a_real_conductor_is_followed_from_before_its_folder_exists_until_ctrl_c
     try:
         assert logs.stdout is not None
         assert logs.stderr is not None
-        assert "waiting for .conductor/logs/timed-jobs, which does not exist yet" in logs.stderr.readline()
+        out, err = Lines(logs.stdout), Lines(logs.stderr)
+        assert "waiting for .conductor/logs/timed-jobs, which does not exist yet" in err.next()
         with started(tmp_path, "app.py:jobs") as conductor:
-            assert json.loads(logs.stdout.readline())["stage"] == "started"
-            while json.loads(logs.stdout.readline())["stage"] != "runner_completed":
-                pass
+            conductor.wait_for("started")
+            assert json.loads(out.next())["stage"] == "started"
+            out.wait_for('"stage":"runner_completed"')
             conductor.signal(signal.SIGTERM)
             assert conductor.wait() == 0
-        while json.loads(logs.stdout.readline())["stage"] != "stopped":
-            pass
+        out.wait_for('"stage":"stopped"')
         shutil.rmtree(tmp_path / ".conductor")
-        with started(tmp_path, "app.py:jobs"):
-            assert json.loads(logs.stdout.readline())["stage"] == "started"
+        with started(tmp_path, "app.py:jobs") as conductor:
+            conductor.wait_for("started")
+            assert json.loads(out.next())["stage"] == "started"
         logs.send_signal(signal.SIGINT)
-        _, err = logs.communicate(timeout=PATIENCE)
-        assert (logs.returncode, err.strip()) == (130, "")
+        assert logs.wait(PATIENCE) == 130
+        err.join()
+        assert [line for line in err.all[1:] if line.strip()] == []
     finally:
         logs.kill()
-        logs.communicate()
+        logs.wait()
+        out.join()
+        err.join()
 
 
 def test_a_reader_that_goes_away_ends_it_silently(folder: Path) -> None:

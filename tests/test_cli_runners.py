@@ -196,14 +196,14 @@ def test_a_program_gets_a_list_of_objects(store: SQLiteLeaseStore, capsys: pytes
     assert (found["mails"]["tick_interval"], found["mails"]["next_due_at"], found["mails"]["paused"]) == (2.5, [], True)
 
 
-def test_any_text_is_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_name_is_json_and_one_line_for_a_person(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "odd.py").write_text(
         "from conductor_jobs import TimedJobs\njobs = TimedJobs()\n"
-        "jobs.register_runner('lone \\ud800 surrogate', print)\n"
+        "jobs.register_runner('Läufer of\\n two \\x1b lines', print)\n"
     )
     _, out, _ = run(capsys, "odd.py:jobs", "--json")
-    assert json.loads(out)[0]["name"] == "lone \ud800 surrogate"
-    assert "lone \\ud800 surrogate" in run(capsys, "odd.py:jobs")[1]
+    assert json.loads(out)[0]["name"] == "Läufer of\n two \x1b lines"
+    assert "Läufer of\\n two \\x1b lines" in run(capsys, "odd.py:jobs")[1]
 
 
 def test_a_context_manager_is_opened_and_closed_and_nothing_runs(

@@ -152,14 +152,15 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
     assert {config.source(setting.name) for setting in SETTINGS} == {"default"}
 
 
-def test_a_misspelt_variable_of_the_timed_jobs_is_noticed() -> None:
-    variables = {"BAA_TIMED_JOBS_INTERVAL": "1", "BAA_TIMED_JOBS_INTERVAL_MS": "1", "OTHER": "1", "BAA_X": "1"}
-    assert unknown_variables(variables) == ["BAA_TIMED_JOBS_INTERVAL"]
+def test_a_misspelt_variable_is_noticed() -> None:
+    given = ["BAA_TIMED_JOBS_INTERVAL", "BAA_TIMED_JOBS_INTERVAL_MS", "BAA_CONDUCTOR_LEASE_TTL", "OTHER", "BAA_X"]
+    misspelt = unknown_variables(dict.fromkeys(given, "1"))
+    assert misspelt == ["BAA_CONDUCTOR_LEASE_TTL", "BAA_TIMED_JOBS_INTERVAL"]
 
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "conductor_jobs", *arguments]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
 
 
 def test_config_prints_the_settings_in_the_seeds_order_and_never_the_token(tmp_path: Path) -> None:
@@ -184,6 +185,7 @@ def test_config_prints_the_settings_in_the_seeds_order_and_never_the_token(tmp_p
         "local_api: not-configured",
         "local_api_token_configured: false",
         "retention_days: not-configured",
+        "drain_timeout_sec: 20",
     ]
     assert "node_id: mini-main" in lines
     assert done.stderr == "conductor-jobs: warning: BAA_TIMED_JOBS_X is no setting of conductor-jobs\n"

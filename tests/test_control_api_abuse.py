@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, lockstep_stream_pair
 
 from conductor_jobs import Holder
-from conductor_jobs.control_api.serving import GRACE, ControlServer
+from conductor_jobs.control_api import serving
+from conductor_jobs.control_api.serving import ControlServer
 from conductor_jobs.http_serving.connections import IDLE_TIMEOUT, SEND_TIMEOUT, Connection, LimitedListener
 from conductor_jobs.http_serving.serving import NotSafe, open_listeners, urls_of
 from conductor_jobs.stores.http import HTTPLeaseStore
@@ -218,13 +219,16 @@ async def test_who_comes_when_all_places_are_taken_waits_for_one(nursery: trio.N
         assert waiting.cancelled_caught
         assert (await store.acquire("jobs", holder, 30.0, term=1)).is_leader
         await idle[0].aclose()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert await HTTPLeaseStore(url).nodes("jobs") == []
         await idle[1].aclose()
     server.request_stop()
 
 
-async def test_a_stop_waits_for_no_connection_that_is_idle(nursery: trio.Nursery) -> None:
+async def test_a_stop_waits_for_no_connection_that_is_idle(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "GRACE", 1000.0)
     listeners = await open_listeners("127.0.0.1", 0, with_token=False, token_setting="BAA_SHARED_TOKEN")
     (url,), port = urls_of(listeners), listeners[0].socket.getsockname()[1]
     server = ControlServer(MemoryLeaseStore(), None)
@@ -235,9 +239,8 @@ async def test_a_stop_waits_for_no_connection_that_is_idle(nursery: trio.Nursery
 
     async with HTTPLeaseStore(url) as store, await trio.open_tcp_stream("127.0.0.1", port):
         nursery.start_soon(end, store)
-        with trio.move_on_after(GRACE - 1) as patience:
+        with trio.fail_after(60):
             await server.run(listeners)
-        assert not patience.cancelled_caught
 
 
 async def test_a_place_is_given_back_when_nobody_was_accepted(autojump_clock: MockClock) -> None:

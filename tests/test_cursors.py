@@ -128,16 +128,6 @@ async def test_a_store_without_cursors_is_named() -> None:
     ] * 2
 
 
-async def test_a_runner_whose_name_no_store_could_keep_has_no_cursor() -> None:
-    async def saves(ctx: TickContext) -> None:
-        await ctx.save_cursor("a")
-
-    saves.__name__ = "a\0b"
-    assert failure(await ticked(saves)) == (
-        "cursors are kept by the runner's name, which must be a text that UTF-8 can hold, without NUL, not 'a\\x00b'."
-    )
-
-
 # Fenced
 
 
@@ -344,7 +334,7 @@ def test_runners_of_a_conductor_in_a_thread_of_its_own_have_cursors() -> None:
     done = threading.Event()
     conductor, _ = make_conductor(make_jobs(on_loop, in_thread, interval=0.01))
     with run_in_thread(conductor):
-        assert done.wait(10)
+        assert done.wait(60)
     assert seen[:2] == ["a", "b"]
 
 

@@ -39,7 +39,7 @@ def execute(language: str, text: str, folder: Path) -> None:
     if file.name.startswith("test_"):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
 

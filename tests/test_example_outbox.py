@@ -345,7 +345,7 @@ def of_stage(entries: list[JournalEntry], stage: str) -> list[JournalEntry]:
 
 def test_example_delivers_everything_and_ends(tmp_path: Path) -> None:
     files = storage.Outbox.in_folder(tmp_path)
-    done = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"300 messages written to {tmp_path}"
@@ -360,7 +360,7 @@ def test_example_delivers_everything_and_ends(tmp_path: Path) -> None:
     assert [task for entry in of_stage(entries, "claim_tasks") for task in entry.details["task_ids"]] == ALL
     assert entries[-1].stage == "stopped"
 
-    again = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=30)
+    again = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=60)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout.splitlines()[0] == f"going on with the messages in {tmp_path}"
     assert again.stdout.splitlines()[-1] == lines[-1]
@@ -378,7 +378,7 @@ def two_processes(tmp_path: Path) -> Iterator[dict[int, subprocess.Popen[str]]]:
 
 
 def wait_for_deliveries(files: Any, count: int) -> None:
-    patience = time.monotonic() + 20
+    patience = time.monotonic() + 60
     while not files.sink.exists() or files.sink.read_bytes().count(b"\n") < count:
         assert time.monotonic() < patience
         time.sleep(0.01)
@@ -400,11 +400,11 @@ def test_one_of_two_processes_is_killed_and_the_other_finishes(
     killed = two_processes.pop(pid_of_leader(tmp_path))
     (survivor,) = two_processes.values()
     os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait(10) == -signal.SIGKILL
+    assert killed.wait(60) == -signal.SIGKILL
     sent_before = len(deliveries(files))
     assert sent_before < 300
 
-    out, err = survivor.communicate(timeout=30)
+    out, err = survivor.communicate(timeout=60)
     assert (survivor.returncode, err) == (0, "")
     times = Counter(delivery["task"] for delivery in deliveries(files))
     assert sorted(times) == ALL

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -25,14 +26,14 @@ def test_it_leads_while_the_block_lasts_and_drains_at_its_end(tmp_path: Path) ->
 
     def waits(ctx: TickContext) -> None:
         begun.set()
-        assert may_end.wait(30)
+        assert may_end.wait(60)
 
     conductor = Conductor(
         make_jobs(waits, interval=0.01), store=SQLiteLeaseStore(tmp_path / "c.db"), log_dir=tmp_path / "logs"
     )
     with run_in_thread(conductor) as running:
         assert running is conductor
-        assert begun.wait(30)
+        assert begun.wait(60)
         assert conductor.status().leadership == "leader"
         threading.Timer(0.05, may_end.set).start()
     stages = [entry.stage for entry in read_journal(tmp_path / "logs")]
@@ -45,6 +46,12 @@ def test_entering_raises_what_keeps_the_conductor_from_starting(tmp_path: Path) 
     conductor = Conductor(TimedJobs(), store=SQLiteLeaseStore(tmp_path / "c.db"))
     with pytest.raises(Unusable, match="no SQLite database"), run_in_thread(conductor):
         pytest.fail("the block was entered")
+
+
+def test_what_is_no_conductor_is_refused() -> None:
+    nobody: Any = None
+    with pytest.raises(TypeError, match="run_in_thread conductor must be a Conductor, not None"), run_in_thread(nobody):
+        pass
 
 
 def test_leaving_raises_what_ended_the_conductor() -> None:
@@ -68,7 +75,7 @@ def test_an_error_in_the_block_stops_the_conductor_and_comes_out() -> None:
 def in_forked_child(check: Callable[[], None]) -> int | None:
     child = multiprocessing.get_context("fork").Process(target=check)
     child.start()
-    child.join(30)
+    child.join(60)
     return child.exitcode
 
 
@@ -101,7 +108,7 @@ def test_an_interrupt_while_the_thread_starts_still_stops_the_conductor(monkeypa
         start(thread)
         # As if a signal came while `Thread.start` waits for the thread to show up.
         if thread.name == "conductor-jobs":
-            give_up_at = time.monotonic() + 10
+            give_up_at = time.monotonic() + 60
             while not conductor.started and time.monotonic() < give_up_at:
                 time.sleep(0.001)
             raise KeyboardInterrupt
@@ -143,7 +150,7 @@ with run_in_thread(Conductor(jobs, store=MemoryLeaseStore(), journal=Journal()))
 
 
 def test_an_interrupt_of_the_drain_cancels_the_work_and_releases() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED_DRAIN], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_DRAIN], capture_output=True, text=True, timeout=60)
     assert "KeyboardInterrupt" in done.stderr
     assert done.stdout.splitlines()[-5:] == [
         *("runner_cancelled", "tick_interrupted", "leader_ended", "lease_released", "stopped")

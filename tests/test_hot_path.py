@@ -45,7 +45,7 @@ def what_runners_do() -> TimedJobs:
         return RunnerResult("ok", {})
 
     for number, run in enumerate([waits, logs, fails, of_another_type, waits, with_no_details]):
-        jobs.register_runner(f'runner {number} "{run.__name__}" \ud800', run)
+        jobs.register_runner(f'runner {number} "{run.__name__}" \U0001f600', run)
     return jobs
 
 

@@ -13,7 +13,7 @@ Node Retry RunnerResult RunnerStatus StaleTerm Term TickContext TickDecision Tic
 TimedJobsConfig
 read_journal run_in_thread
 """
-COMMAND = ("rules", "config", "runtime", "cli_store", "cli_nodes", "cli_runners", "cli_control_api", "cli")
+COMMAND = ("rules", "config", "runtime", "cli_store", "cli_start", "cli_nodes", "cli_runners", "cli_control_api")
 STORES_MAY_IMPORT = {"clocks", "errors", "failures", "lease", "records", "runner_records", "seconds"}
 
 

@@ -16,7 +16,7 @@ from conductor_jobs.local_api.recent import Recent
 from conductor_jobs.local_api.registered import Registered
 from conductor_jobs.stores.memory import MemoryLeaseStore
 
-from .local_api import BEARER, TOKEN, Site, served
+from .local_api import BEARER, PATIENCE, TOKEN, Site, served
 from .support import NodeStore, WatchingNodeStore, make_conductor, make_jobs
 
 STRANGE_NAMES = ["a/b", "a b", "ü", "%2F", "?x=1", "#", "a+b", "..%2e", "/", "run", "//", "\U0001f600", 'a"b\\', ";x=y"]
@@ -194,7 +194,7 @@ async def test_a_lease_task_that_hangs_in_its_store_is_unhealthy() -> None:
     conductor = quiet(succeeds, store=Clinging(MemoryLeaseStore()), timing=LeaseTiming(ttl=0.3))
     async with served(conductor) as site:
         try:
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE):
                 while (response := await site.get("/healthz")).status_code == 200:
                     await trio.sleep(0.05)
         finally:
@@ -280,16 +280,19 @@ async def test_a_tick_at_work_shows_and_the_request_does_not_wait_for_longer_tha
 
 
 async def test_who_goes_away_leaves_the_tick_that_he_asked_for_to_go_on() -> None:
-    release = trio.Event()
+    begun, release = trio.Event(), trio.Event()
 
     async def waits(ctx: TickContext) -> None:
+        begun.set()
         await release.wait()
 
     async with served(quiet(waits)) as site:
-        with trio.move_on_after(0.2):
-            await site.post("/v1/ticks")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.post, "/v1/ticks")
+            await begun.wait()
+            nursery.cancel_scope.cancel()
         release.set()
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while site.conductor.status().batch_in_flight is not None:
                 await trio.sleep(0.01)
         (tick,) = (await site.json("/v1/ticks"))["ticks"]
@@ -501,15 +504,23 @@ async def test_every_answer_bears_the_headers_that_keep_browsers_in() -> None:
 
 async def test_a_url_that_cannot_be_listened_on_is_refused_with_its_rule() -> None:
     conductor = quiet(succeeds)
+    not_urls: list[Any] = [5, None]
+    for not_url in not_urls:
+        with pytest.raises(ValueError, match="serve_local_api url must be an http URL of a host and a port"):
+            await serve_local_api(conductor, not_url)
     for url in ("https://127.0.0.1:1", "http://127.0.0.1:1/x", "http://u@127.0.0.1:1", "http://127.0.0.1:99999", "x"):
         with pytest.raises(ValueError, match="serve_local_api url must be an http URL of a host and a port") as raised:
             await serve_local_api(conductor, url)
         assert url not in str(raised.value)
     with pytest.raises(ValueError, match=r"0\.0\.0\.0 can be reached by others: give a token \(BAA_CONDUCTOR_LOCAL"):
         await serve_local_api(conductor, "http://0.0.0.0:0")
-    for token in ("", "  ", "a\nb"):
-        with pytest.raises(ValueError, match="serve_local_api token must be a non-empty line of text"):
+    tokens: list[Any] = ["", "  ", "a\nb", " a", 5, b"a"]
+    for token in tokens:
+        with pytest.raises(ValueError, match="serve_local_api token must be a non-empty line of text without blanks"):
             await serve_local_api(conductor, "http://127.0.0.1:0", token=token)
+    nobody: Any = None
+    with pytest.raises(TypeError, match="serve_local_api conductor must be a Conductor, not None"):
+        await serve_local_api(nobody, "http://127.0.0.1:0")
 
 
 async def test_a_port_in_use_is_an_error_and_a_free_one_is_told() -> None:

@@ -152,6 +152,6 @@ def test_a_body_is_to_be_empty(server: Served, body: bytes, status: int) -> None
 
 
 def test_a_request_without_the_token_is_refused_before_its_body_is_read(server: Served) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(b"POST /v1/ticks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nx")
         assert client.recv(65536).startswith(b"HTTP/1.1 401 ")

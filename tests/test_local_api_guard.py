@@ -2,6 +2,7 @@
 
 import re
 
+import h11
 import pytest
 import trio
 from starlette.requests import Request
@@ -9,7 +10,7 @@ from starlette.requests import Request
 from conductor_jobs.local_api.guard import Guard
 from conductor_jobs.local_api.page_files import PageFiles
 
-from .local_api import BEARER, TOKEN, Site, served
+from .local_api import BEARER, PATIENCE, TOKEN, Site, served
 from .test_local_api import problem, quiet, succeeds
 
 READS = ["/v1/status", "/v1/nodes", "/v1/runners", "/v1/ticks", "/v1/events", "/metrics", "/openapi.json"]
@@ -42,11 +43,15 @@ async def spoken(site: Site, head: str) -> tuple[int, bytes]:
     stream = await trio.open_tcp_stream("127.0.0.1", site.port)
     async with stream:
         await stream.send_all(head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n")
-        answer = b""
-        with trio.move_on_after(2):
-            while (chunk := await stream.receive_some()) and b"\r\n\r\n" not in answer:
-                answer += chunk
-            answer += chunk
+        http, answer = h11.Connection(h11.CLIENT), b""
+        http.send(h11.Request(method="GET", target="/", headers=[("host", "any")]))
+        http.send(h11.EndOfMessage())
+        with trio.fail_after(PATIENCE):
+            while not isinstance(event := http.next_event(), h11.EndOfMessage):
+                if event is h11.NEED_DATA:
+                    chunk = bytes(await stream.receive_some())
+                    http.receive_data(chunk)
+                    answer += chunk
     return int(answer.split()[1]), answer
 
 

@@ -1,6 +1,7 @@
 """`open_store`: which URL names which store, what is said of one that cannot be used, and no word of credentials."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from conductor_jobs.config import BadSettings, read_config
 from conductor_jobs.errors import Unusable
 from conductor_jobs.lease import is_lease_store, keeps_nodes
 from conductor_jobs.stores import open_store
+from conductor_jobs.stores.etcd import EtcdLeaseStore
+from conductor_jobs.stores.http import HTTPLeaseStore
 from conductor_jobs.stores.memory import MemoryLeaseStore
+from conductor_jobs.stores.postgres import PostgresLeaseStore
+from conductor_jobs.stores.redis import RedisLeaseStore
 from conductor_jobs.stores.sqlite import SQLiteLeaseStore
 from conductor_jobs.stores.urls import KINDS, as_redis_url, kind_of, shown_url, split_token
 
@@ -72,6 +77,24 @@ def test_every_scheme_is_tried_here() -> None:
 def test_what_names_no_store_is_refused_with_the_rule(url: str) -> None:
     with pytest.raises(ValueError, match=r"^store must be `sqlite:///PATH`, `postgresql://…`, .* or `memory:`, not '"):
         open_store(url)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"redis://h", ["memory:"], object()], ids=repr)
+def test_what_is_no_text_is_refused_by_name_and_not_shown(given: Any) -> None:
+    takers: dict[str, Callable[[Any], object]] = {
+        "store": open_store,
+        "SQLiteLeaseStore path": SQLiteLeaseStore,
+        "PostgresLeaseStore url": PostgresLeaseStore,
+        "RedisLeaseStore url": RedisLeaseStore,
+        "EtcdLeaseStore url": EtcdLeaseStore,
+        "HTTPLeaseStore base_url": HTTPLeaseStore,
+    }
+    if given is not None:
+        takers["HTTPLeaseStore token"] = lambda token: HTTPLeaseStore("http://h", token)
+    for what, take in takers.items():
+        with pytest.raises(ValueError, match=f"^{what} must be") as caught:
+            take(given)
+        assert str(caught.value).endswith(f", not a {type(given).__name__}.")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Pausing and resuming runners, running one now, and giving the lease back."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
 
-from conductor_jobs import ConductorStopped, Every, TickContext, TimedJobs
+from conductor_jobs import Conductor, ConductorStopped, Every, TickContext, TimedJobs
 from conductor_jobs.runner_records import Claim
-from conductor_jobs.testing import StoreFault
+from conductor_jobs.testing import HANG, StoreFault
 
 from .scheduled import LEASE, Cluster, Ledger, at, crash, iso, jobs_of
 from .support import NodeStore, make_conductor
@@ -156,6 +157,33 @@ async def test_a_pause_that_the_store_refuses_is_none_here_either(autojump_clock
     with pytest.raises(OSError, match="away"):
         await conductor.pause("report")
     assert conductor.status().paused == ()
+    await conductor.stop()
+
+
+@pytest.mark.parametrize(
+    ("ask", "call"),
+    [
+        (lambda conductor: conductor.pause("report"), "set_paused"),
+        (lambda conductor: conductor.resume("report"), "set_paused"),
+        (lambda conductor: conductor.refresh(), "claims"),
+        (lambda conductor: conductor.refresh(), "paused"),
+    ],
+    ids=["pause", "resume", "refresh claims", "refresh pauses"],
+)
+async def test_who_asks_a_store_that_does_not_answer_gets_a_timeout_error(
+    autojump_clock: Any, nursery: Any, ask: Callable[[Conductor], Awaitable[None]], call: str
+) -> None:
+    cluster = Cluster()
+    conductor, store = cluster.node(jobs_of("report", Ledger().runner(), Every(60)))
+    await nursery.start(conductor.run)
+    began = trio.current_time()
+    store.fault = lambda each: HANG if each == call else None
+    with pytest.raises(TimeoutError, match="the lease store gave no answer within 5 s") as caught:
+        await ask(conductor)
+    assert type(caught.value) is TimeoutError
+    assert trio.current_time() - began == conductor.timing.store_timeout == 5
+    store.heal()
+    await ask(conductor)
     await conductor.stop()
 
 

@@ -120,7 +120,7 @@ async def test_calls_of_a_frozen_server_end_when_they_are_given_up_and_hold_no_t
         with trio.move_on_after(0.2) as scope:
             await store.acquire("jobs", ALPHA, 30.0, term=1)
         assert scope.cancelled_caught
-        assert trio.current_time() - began < 2.0
+        assert trio.current_time() - began < PATIENCE
         await until(lambda: store._lease_threads.limiter().borrowed_tokens == 0)
     assert (await store.acquire("jobs", ALPHA, 30.0, term=1)).is_leader
     assert threading.active_count() <= threads + 1
@@ -233,7 +233,7 @@ async def test_a_black_hole_costs_each_call_its_patience_and_no_more(far: Postgr
         with trio.move_on_after(0.2) as scope:
             await far.acquire("jobs", ALPHA, 30.0, term=1)
         assert scope.cancelled_caught
-        assert trio.current_time() - began < 2.0
+        assert trio.current_time() - began < PATIENCE
     proxy.heal()
     with trio.fail_after(PATIENCE):
         assert (await far.acquire("jobs", ALPHA, 30.0, term=1)).is_leader
@@ -403,7 +403,7 @@ async def test_a_watch_that_is_cancelled_keeps_its_connection_for_the_next(
         began = trio.current_time()
         with trio.move_on_after(0.3):
             await store.wait_released("jobs", 1)
-        assert trio.current_time() - began < 2.0
+        assert trio.current_time() - began < PATIENCE
     assert sessions(postgres_url) == 2
 
 

@@ -13,6 +13,8 @@ from conductor_jobs.stores.postgres import PostgresLeaseStore
 from .real_nodes import until
 from .real_servers.postgres import PostgresServer, execute, running
 
+# Long enough for a renewal in time, however slow the replication.
+TTL = 2.0
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
 
 
@@ -48,17 +50,17 @@ async def test_though_the_last_renewals_were_not_replicated_nobody_takes_the_lea
     primary: PostgresServer, replica: PostgresServer
 ) -> None:
     async with PostgresLeaseStore(primary.url) as store:
-        await store.acquire("jobs", ALPHA, 0.5)
-        await until_replicated(replica, 0.5)
+        await store.acquire("jobs", ALPHA, TTL)
+        await until_replicated(replica, TTL)
         replica.freeze()
-        renewed = await store.acquire("jobs", ALPHA, 0.5, term=1)
+        renewed = await store.acquire("jobs", ALPHA, TTL, term=1)
     assert renewed.is_leader
     promote(primary, replica)
-    await trio.sleep(0.6)
+    await trio.sleep(1.1 * TTL)
     async with PostgresLeaseStore(replica.url) as store:
         grant = await store.acquire("jobs", BETA, 30.0)
-        assert (grant.is_leader, grant.holder_id, grant.term, grant.expires_in) == (False, "alpha", 1, 0.5)
-        await trio.sleep(0.6)
+        assert (grant.is_leader, grant.holder_id, grant.term, grant.expires_in) == (False, "alpha", 1, TTL)
+        await trio.sleep(1.1 * TTL)
         assert (await store.acquire("jobs", BETA, 30.0)).term == 2
 
 

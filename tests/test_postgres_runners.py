@@ -282,7 +282,7 @@ async def test_cursors_that_are_saved_without_a_pause_hold_up_no_renewal(store: 
         for number in range(20):
             nursery.start_soon(save, f"runner {number}")
         for _ in range(20):
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 assert (await store.acquire("jobs", ALPHA, 3000.0, term=1)).is_leader
         nursery.cancel_scope.cancel()
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from conductor_jobs import Cron, Every, Retry, TimedJobs
+from conductor_jobs.failures import shown
 
 
 async def run(ctx: object) -> None: ...
@@ -43,6 +44,7 @@ def test_what_is_given_is_kept_by_the_decorator_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "problem"),
     [
+        ({"description": 3}, TypeError, "description must be a text, not 3."),
         ({"retry": 3}, TypeError, "retry must be a Retry, not 3."),
         ({"schedule": 60.0}, TypeError, "schedule must be Every(…) or Cron(…), not 60.0."),
         ({"schedule": "0 6 * * *"}, TypeError, "schedule must be Every(…) or Cron(…), not '0 6 * * *'."),
@@ -77,6 +79,19 @@ def test_a_bad_argument_is_refused_naming_runner_argument_value_and_rule(
             register()
         assert str(caught.value) == f'Timed job runner "r": {problem}'
     assert jobs.registered == ()
+
+
+@pytest.mark.parametrize(
+    "name", [5, True, b"name", ["name"], object, "a\0b", "\ud800", "🦊" * 256], ids=lambda name: repr(name)[:9]
+)
+def test_a_name_that_not_every_store_could_keep_is_refused_with_its_rule(name: Any) -> None:
+    jobs = TimedJobs()
+    with pytest.raises(ValueError, match="name must be") as caught:
+        jobs.register_runner(name, run)
+    rule = "Timed job runner name must be a text of at most 255 characters that UTF-8 can hold, without NUL"
+    assert str(caught.value) == f"{rule}, not {shown(name)}."
+    assert jobs.registered == ()
+    jobs.register_runner("🦊" * 255, run)
 
 
 def test_a_runner_is_found_by_its_name() -> None:
@@ -138,5 +153,5 @@ def test_names_of_several_lines_do_not_run_together() -> None:
 def test_a_fingerprint_is_that_of_the_runners_of_now() -> None:
     jobs = registry(a=None)
     before = jobs.fingerprint
-    jobs.register_runner("\udcff", run)  # as an undecodable file name has it
+    jobs.register_runner("Läufer", run)
     assert jobs.fingerprint not in (before, registry(a=None, b=None).fingerprint)

@@ -234,7 +234,7 @@ async def test_a_hung_disk_does_not_hold_up_a_stop(
     await nursery.start(conductor.run)
     nursery.start_soon(conductor.run_tick)
     await trio.testing.wait_all_tasks_blocked(0.01)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await conductor.stop()
     disk.set()
     assert journal.stages()[-1] == "stopped"
@@ -420,7 +420,7 @@ trio.run(main)
 
 
 def test_only_one_conductor_of_a_process_may_have_the_signals() -> None:
-    done = subprocess.run([sys.executable, "-c", TWO_UNTIL_SIGNALLED], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", TWO_UNTIL_SIGNALLED], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("another conductor of this process runs until signalled"), done.stderr
 
 
@@ -432,7 +432,7 @@ def test_leaving_the_block_before_the_start_is_done_still_stops(monkeypatch: pyt
             return await super().acquire(lease_name, holder, ttl, term=term)
 
     def interrupt() -> None:
-        assert asked.wait(30)
+        assert asked.wait(60)
         signal.raise_signal(signal.SIGINT)
 
     asked = threading.Event()
@@ -441,9 +441,9 @@ def test_leaving_the_block_before_the_start_is_done_still_stops(monkeypatch: pyt
     interrupter.start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), run_in_thread(conductor):
-        time.sleep(30)
+        time.sleep(120)
     interrupter.join()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert not conductor.started
 
 
@@ -461,7 +461,7 @@ async def test_a_sync_after_a_tick_that_the_drain_cut_holds_up_no_stop(
     await nursery.start(conductor.run)
     nursery.start_soon(conductor.run_tick)
     await trio.testing.wait_all_tasks_blocked()
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await conductor.stop()
     disk.set()
     assert journal.stages()[-1] == "stopped"
@@ -519,7 +519,7 @@ async def test_a_thread_of_the_work_may_not_wait_for_its_own_stop_through_a_toke
 
     conductor, journal = make_conductor(make_jobs(stops), autostart=False)
     await nursery.start(conductor.run)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await conductor.run_tick()
     assert "use request_stop()" in (journal.one("runner_failed").error or "")
     await conductor.stop()

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.testing import MockWallClock
 from conductor_jobs.verify import verify
 
-from .processes import started
+from .processes import PATIENCE, started
 from .support import make_conductor, make_jobs, noop
 
 START = datetime(2026, 4, 10, 23, 59, 30, tzinfo=UTC)
@@ -247,14 +248,14 @@ async def test_a_failure_is_journaled_and_disturbs_nothing(
 
 async def test_a_disk_that_hangs_holds_up_no_tick_and_no_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = threading.Event()
-    monkeypatch.setattr(retention, "prune", lambda *_: disk.wait(30))
+    monkeypatch.setattr(retention, "prune", lambda *_: disk.wait(120))
     conductor, journal = make_conductor(make_jobs(noop), MemoryLeaseStore(), log_dir=tmp_path, retention_days=1)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(conductor.run)
             await conductor.wait_leader()
             assert (await conductor.run_tick()).decision == "scheduled"
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 await conductor.stop()
         assert journal.stages()[-1] == "stopped"
     finally:
@@ -272,11 +273,14 @@ def test_two_real_nodes_of_one_folder_delete_what_is_old_once(tmp_path: Path) ->
         for node in (one, other):
             node.wait_for("started")
         deleted: list[str] = []
+        deadline = time.monotonic() + PATIENCE
         while len(deleted) < len(old):
+            assert time.monotonic() < deadline, (one.entries, one.stderr, other.entries, other.stderr)
+            time.sleep(0.02)
             deleted = [
                 name
                 for node in (one, other)
-                for entry in list(node.entries)
+                for entry in node.entries
                 if entry["stage"] == "journal_pruned"
                 for name in entry["files"]
             ]

@@ -135,6 +135,19 @@ def test_every_expression_can_be_said_in_words(expression: str) -> None:
     assert in_words(fields_of(expression))
 
 
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [
+        ("5-5/20 * * * *", "5/20 * * * *"),
+        ("7,3-3/9 2-2/5 * * *", "7,3/9 2/5 * * *"),
+        ("0 0 1-1/10 JAN-jan/2 MON-MON/2", "0 0 1/10 JAN/2 MON/2"),
+    ],
+)
+def test_a_range_of_one_number_with_a_step_is_said_as_it_is_read(expression: str, same: str) -> None:
+    assert list(islice(due_instants(Cron(expression), NOON), 50)) == list(islice(due_instants(Cron(same), NOON), 50))
+    assert in_words(fields_of(expression)) == in_words(fields_of(same))
+
+
 def test_no_day_of_the_calendar_takes_more_than_fifty_years_to_come() -> None:
     # The rarest are the weekdays of 29 February about a year like 2100: 40 years.
     for weekday in range(7):

@@ -142,6 +142,22 @@ async def test_it_hears_of_the_beginning_of_who_leads_and_of_the_stop(
     manager.close()
 
 
+async def test_one_that_is_told_to_stop_at_once_is_ready_before_it_stops(
+    listener: Listener, autojump_clock: MockClock
+) -> None:
+    manager = ServiceManager(listener.address)
+    conductor, _ = make_conductor(make_jobs(clings_for(2)), autostart=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_informed, manager, conductor, 30.0)
+        await nursery.start(conductor.run)
+        nursery.start_soon(conductor.run_tick)
+        await trio.sleep(0.1)
+        await conductor.stop()
+        nursery.cancel_scope.cancel()
+    assert listener.told() == ["STATUS=starting", "READY=1", "STOPPING=1", "STATUS=stopping"]
+    manager.close()
+
+
 async def test_it_hears_that_the_store_fails_and_the_lease_is_lost(
     listener: Listener, autojump_clock: MockClock
 ) -> None:

@@ -130,7 +130,7 @@ def program(text: str, path: Path) -> subprocess.Popen[str]:
 
 def said_by(text: str, path: Path) -> list[str]:
     with program(text, path) as process:
-        return process.communicate(timeout=30)[0].splitlines()
+        return process.communicate(timeout=60)[0].splitlines()
 
 
 async def kept(store: SQLiteLeaseStore) -> object:
@@ -231,7 +231,7 @@ async def test_a_write_that_was_given_up_and_gets_the_file_late_changes_nothing(
     store: SQLiteLeaseStore, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
     def connect_late(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        assert disk_is_back.wait(30)
+        assert disk_is_back.wait(120)
         connection: sqlite3.Connection = connect(*args, **kwargs)
         return connection
 
@@ -242,7 +242,7 @@ async def test_a_write_that_was_given_up_and_gets_the_file_late_changes_nothing(
             await WRITES[write](store)
         assert patience.cancelled_caught
         disk_is_back.set()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while store._runner_threads.limiter().borrowed_tokens:
                 await trio.sleep(0.001)
     assert await kept(store) == ([], set(), None)
@@ -253,12 +253,12 @@ async def test_calls_for_runners_that_hang_starve_neither_a_renewal_nor_a_heartb
     store: SQLiteLeaseStore, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     done = threading.Event()
-    monkeypatch.setattr(sqlite_runners, call, lambda *_: done.wait(30))
+    monkeypatch.setattr(sqlite_runners, call, lambda *_: done.wait(120))
     for _ in range(10):
         nursery.start_soon(CALLS[call], store)
     await trio.testing.wait_all_tasks_blocked()
     try:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert (await store.acquire("jobs", ALPHA, 3000.0, term=1)).is_leader
             await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
     finally:
@@ -274,7 +274,7 @@ async def test_cursors_that_are_saved_without_a_pause_hold_up_no_renewal(store: 
         for number in range(20):
             nursery.start_soon(save, f"runner {number}")
         for _ in range(20):
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 assert (await store.acquire("jobs", ALPHA, 3000.0, term=1)).is_leader
         nursery.cancel_scope.cancel()
 

@@ -90,7 +90,7 @@ async def test_a_disk_that_hangs_is_given_up_although_its_thread_hangs_on(
 ) -> None:
     disk_is_back = threading.Event()
     store = SQLiteLeaseStore(tmp_path / "lease.db")
-    monkeypatch.setattr(sqlite_leases, "boot_time", lambda: disk_is_back.wait(2))
+    monkeypatch.setattr(sqlite_leases, "boot_time", lambda: disk_is_back.wait(60))
     try:
         with pytest.raises(NoAnswer):
             await call_store(lambda: store.acquire("jobs", Holder("alpha", "1"), 30.0), 0.05)

@@ -17,6 +17,7 @@ from conductor_jobs.runner_records import Claim
 from conductor_jobs.stores import open_store, postgres
 from conductor_jobs.stores.postgres import PostgresLeaseStore
 
+from .real_servers import PATIENCE
 from .real_servers.postgres import PASSWORD, database_name, execute, instead
 
 ALPHA, BETA = Holder("alpha", "1"), Holder("beta", "1")
@@ -47,7 +48,7 @@ async def ask_once(url: str, holder: Holder = ALPHA, ttl: float = 30.0, term: in
 async def until_waiting(other: psycopg.Connection[Any], calls: int) -> None:
     """Wait until so many calls wait for the lock that this session holds."""
     query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         while other.execute(query).fetchone() != (calls,):
             await trio.sleep(0.01)
 
@@ -132,7 +133,7 @@ async def test_a_schema_that_was_dropped_is_made_again(postgres_url: str, store:
     grant = await store.acquire("jobs", ALPHA, 30.0, term=1)
     assert (grant.is_leader, grant.holder_id, grant.term) == (False, None, 0)
     execute(postgres_url, "DROP SCHEMA conductor_jobs CASCADE")
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         await store.heartbeat("jobs", Node("alpha"), "1", "leader", "")
     execute(postgres_url, "DROP SCHEMA conductor_jobs CASCADE")
     with trio.move_on_after(0.3):

@@ -299,7 +299,7 @@ async def test_a_broken_connection_costs_one_call_at_most(proxy: Proxy, name: st
     async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store:
         await store.acquire(name, ALPHA, 30.0)
         proxy.cut()
-        await trio.sleep(0.05)
+        await trio.sleep(0.5)  # it has ended, which the loop must notice
         assert (await store.acquire(name, ALPHA, 30.0, term=1)).is_leader
         proxy.lose_answer(b"EVALSHA")
         with pytest.raises(ConnectionError, match=r"^redis://127\.0\.0\.1:\d+/0 cannot be reached: "):
@@ -308,17 +308,20 @@ async def test_a_broken_connection_costs_one_call_at_most(proxy: Proxy, name: st
 
 
 async def test_an_answer_that_comes_after_the_call_was_given_up_meets_no_later_question(
-    proxy: Proxy, name: str
+    proxy: Proxy, url: str, name: str
 ) -> None:
-    async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store:
+    async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store, RedisLeaseStore(url) as direct:
         await store.acquire(name, ALPHA, 30.0)
         proxy.delay = 0.1
-        with trio.move_on_after(0.15) as patience:
-            await store.acquire(name, ALPHA, 30.0)
-        assert patience.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.acquire, name, ALPHA, 30.0)
+            await trio.sleep(0.05)
+            proxy.delay = 5.0  # of the answer, and of no question
+            # It is given up once it has been carried out, with its answer on its way: term 2.
+            while (await direct.acquire(name, BETA, 30.0, term=1)).term == 1:
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
         proxy.delay = 0.0
-        # The call that was given up has been carried out, and its answer is on its way: term 2.
-        await trio.sleep(0.2)
         refused = await store.acquire(name, BETA, 30.0, term=1)
         assert (refused.is_leader, refused.holder_id, refused.term) == (False, "alpha", 2)
         assert proxy.connections == 2
@@ -447,14 +450,22 @@ async def test_what_others_say_on_the_channel_is_passed_over(store: RedisLeaseSt
 async def test_a_watch_ends_when_nobody_has_waited_for_a_while(
     proxy: Proxy, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def wait_for_connections(count: int) -> None:
+        with trio.fail_after(PATIENCE):
+            while proxy.connections < count:
+                with trio.move_on_after(0.05):
+                    await store.wait_begun(name, 1)
+                await trio.sleep(0.3)
+
     monkeypatch.setattr("conductor_jobs.stores.redis_watches._LOOK_EVERY", 0.02)
-    monkeypatch.setattr("conductor_jobs.stores.redis_watches._LINGER", 0.1)
+    monkeypatch.setattr("conductor_jobs.stores.redis_watches._LINGER", 1000.0)
     async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store:
-        for pause, connections in ((0.0, 1), (0.3, 1), (0.0, 2)):
-            with trio.move_on_after(0.05):
-                await store.wait_begun(name, 1)
-            assert proxy.connections == connections
-            await trio.sleep(pause)
+        await wait_for_connections(1)
+        with trio.move_on_after(0.05):
+            await store.wait_begun(name, 1)
+        assert proxy.connections == 1
+        monkeypatch.setattr("conductor_jobs.stores.redis_watches._LINGER", 0.1)
+        await wait_for_connections(2)
 
 
 # Servers that it cannot use, or not yet

@@ -341,7 +341,7 @@ async def test_users_who_may_and_may_not_ask_which_server_it_is_share_a_lease(gu
     with pytest.warns(RuntimeWarning, match="could not be checked"):
         await other.acquire("jobs", ALPHA, 0.3)
     with trio.fail_after(PATIENCE):
-        while not (grant := await one.acquire("jobs", BETA, 0.3)).is_leader:
+        while not (grant := await one.acquire("jobs", BETA, 30.0)).is_leader:
             assert not (await other.acquire("jobs", Holder("gamma", "1"), 30.0, term=1)).is_leader
             await trio.sleep(0.05)
     assert grant.term == 2

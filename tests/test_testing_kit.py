@@ -4,6 +4,7 @@ import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 import trio
@@ -300,8 +301,10 @@ def test_a_context_is_due_at_an_instant_of_utc() -> None:
     due_at = tick_context(due_at=datetime(2026, 11, 23, 6, tzinfo=berlin)).due_at
     assert (due_at, due_at and due_at.tzinfo) == (datetime(2026, 11, 23, 5, tzinfo=UTC), UTC)
     assert tick_context().due_at is None
-    with pytest.raises(ValueError, match="tick_context due_at must be an aware datetime, with a tzinfo, not "):
-        tick_context(due_at=datetime(2026, 11, 23, 6))
+    bad: Any
+    for bad in (datetime(2026, 11, 23, 6), "2026-11-23T06:00Z"):
+        with pytest.raises(ValueError, match="tick_context due_at must be an aware datetime, with a tzinfo, not "):
+            tick_context(due_at=bad)
 
 
 def test_a_context_begins_with_no_cursor_that_a_runner_could_not_have_saved() -> None:

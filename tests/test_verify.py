@@ -36,7 +36,7 @@ def logs(written: Path, tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "conductor_jobs", "verify", *arguments]
-    return subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=60)
 
 
 def break_a_rule(logs: Path) -> str:
@@ -211,7 +211,7 @@ def test_a_reader_that_goes_away_changes_no_verdict(logs: Path) -> None:
     with subprocess.Popen(command, cwd=logs.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""
 

@@ -50,14 +50,14 @@ class Node:
 
 
 def block_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.005)
 
 
 async def sleep_until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(30), trio.CancelScope(shield=True):
+    with trio.fail_after(60), trio.CancelScope(shield=True):
         while not condition():
             await trio.sleep(0.005)
 
@@ -184,7 +184,7 @@ async def test_leaders_work_beside_the_ticks_is_named_by_its_function(method: st
     async with trio.open_nursery() as nursery:
         await nursery.start(node.conductor.run)
         nursery.start_soon(work)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while not seen:
                 await trio.sleep(0.01)
         node.conductor.request_stop()
@@ -269,7 +269,7 @@ async def test_the_next_term_is_watched_as_the_first_was() -> None:
             await node.conductor.wait_leader()
             await node.conductor.run_tick()
             assert [entry.details["term"] for entry in node.journal.all("term_overrun")][-1] == number
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while node.journal.all("term_overrun")[-1].result != "ended":
                     await trio.sleep(0.01)
         node.conductor.request_stop()
@@ -283,14 +283,15 @@ async def test_while_all_is_well_it_wakes_about_once_a_ttl(monkeypatch: pytest.M
     node = Node(busy, timing=LeaseTiming(ttl=2.0, renew_interval=0.02))
     async with trio.open_nursery() as nursery:
         await nursery.start(node.conductor.run)
-        with trio.fail_after(60):
+        began = time.monotonic()
+        with trio.fail_after(150):
             while node.store.count("renew") < 120:
                 await node.conductor.run_tick()
                 await trio.sleep(0.001)
-        # In three seconds or more: a wake for each renewal or tick would be a hundred and more.
-        woken = len(looks)
+        # A wake for each renewal or tick would be a hundred and more.
+        woken, ttls = len(looks), (time.monotonic() - began) / 2.0
         node.conductor.request_stop()
-    assert 2 <= woken <= 120 / 10
+    assert 2 <= woken <= 4 + 2 * ttls
     assert node.journal.all("term_overrun") == []
 
 
@@ -313,12 +314,12 @@ async def test_once_the_lease_is_lost_it_sleeps_until_the_next_term(monkeypatch:
     async with trio.open_nursery() as nursery:
         await nursery.start(node.conductor.run)
         node.lose_lease()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while None not in looks:
                 await trio.sleep(0.01)
         node.store.heal()
         await node.conductor.wait_leader()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while looks[-1] is None:
                 await trio.sleep(0.01)
         node.conductor.request_stop()

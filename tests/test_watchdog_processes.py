@@ -13,8 +13,9 @@ import pytest
 
 from conductor_jobs import JournalEntry, read_journal
 
-from .processes import PATIENCE, started
+from .processes import PATIENCE, Lines, started
 
+THAWS = 5
 OPTIONS = ("--lease-ttl-sec", "1", "--timed-jobs-interval-ms", "50")
 
 APP = """
@@ -54,8 +55,11 @@ async def hangs_in_stderr(ctx):
     sys.stderr.write("x" * 1_000_000)
 
 async def blocks_for_a_while(ctx):
-    if ctx.term == 1:
+    if not blocked:
+        blocked.append(ctx.term)
         time.sleep(2.5)
+
+blocked = []
 
 blocks, works_on, cleans_up = only(blocks), only(works_on), only(cleans_up)
 hangs_in_the_journal, hangs_in_stderr = only(hangs_in_the_journal), only(hangs_in_stderr)
@@ -85,7 +89,7 @@ async def serves(term):
         nursery.start_soon(trio.sleep_forever)
 
 async def main():
-    conductor = Conductor(jobs, store=MemoryLeaseStore(), log_dir=sys.argv[1], timing=LeaseTiming(ttl=0.3))
+    conductor = Conductor(jobs, store=MemoryLeaseStore(), log_dir=sys.argv[1], timing=LeaseTiming(ttl=1.0))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(conductor.run_until_signalled)
         await conductor.wait_leader()
@@ -137,14 +141,14 @@ def test_a_journal_that_hangs_holds_up_no_exit(folder: Path) -> None:
 def test_a_stderr_that_nobody_reads_holds_up_no_exit(folder: Path) -> None:
     command = [sys.executable, "-m", "conductor_jobs", "start", "app:hangs_in_stderr", "--exit-on-overrun", *OPTIONS]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.wait(30) == 70
+        assert process.wait(PATIENCE) == 70
 
 
 def test_without_the_flag_the_process_reports_and_goes_on(folder: Path) -> None:
     with started(folder, "app:blocks_for_a_while", *OPTIONS) as process:
         process.wait_for("term_overrun", result="running", work="runner 'blocks_for_a_while'")
         process.wait_for("term_overrun", result="ended")
-        process.wait_for("leader_started", term=2)
+        process.wait_for("leader_started")
         process.wait_for("tick_completed", result="scheduled")
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
@@ -158,31 +162,35 @@ def test_the_help_names_the_exit_code(folder: Path) -> None:
 
 def test_a_process_that_thaws_reports_nothing_that_it_could_end_itself(folder: Path) -> None:
     random.seed(18)
+    pipe = subprocess.PIPE
     command = [sys.executable, str(folder / "freezer.py")]
     processes = [
-        subprocess.Popen([*command, f"logs-{number}"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen([*command, f"logs-{number}"], cwd=folder, stdout=pipe, stderr=pipe, text=True)
         for number in range(3)
     ]
+    printed = [Lines(process.stdout) for process in processes if process.stdout is not None]
+    errors = [Lines(process.stderr) for process in processes if process.stderr is not None]
     try:
-        for _ in range(10):
-            for process in processes:
-                assert process.stdout is not None
-                assert process.stdout.readline().strip().isdigit()  # a runner of the next term is at work
+        for _ in range(THAWS):
+            for lines in printed:
+                assert lines.next("the term of a runner").strip().isdigit()  # it is at work, in the next term
             time.sleep(random.uniform(0, 0.05))  # any moment will do
             for process in processes:
                 process.send_signal(signal.SIGSTOP)
-            time.sleep(0.45)  # longer than the ttl of 0.3
+            time.sleep(1.3)  # longer than the ttl of 1
             for process in processes:
                 process.send_signal(signal.SIGCONT)
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        endings = [(process.communicate(timeout=PATIENCE)[1], process.returncode) for process in processes]
+        codes = [process.wait(PATIENCE) for process in processes]
     finally:
         for process in processes:
             process.kill()
-            process.communicate()
-    assert endings == [(b"", 0)] * len(processes)
+            process.wait()
+        for lines in (*printed, *errors):
+            lines.join()
+    assert ([lines.all for lines in errors], codes) == ([[]] * len(processes), [0] * len(processes))
     entries = [entry for number in range(3) for entry in read_journal(folder / f"logs-{number}")]
     assert [entry for entry in entries if (entry.stage, entry.result) == ("term_overrun", "running")] == []
     lost = [entry for entry in entries if entry.stage == "leader_ended" and entry.result == "lease_expired"]
-    assert len(lost) >= 3 * 9, json.dumps([entry.stage for entry in entries])
+    assert len(lost) >= 3 * (THAWS - 1), json.dumps([entry.stage for entry in entries])

@@ -22,13 +22,14 @@ above it:
                             the judge of journals; which files it is given
     stores/                 memory, sqlite, postgres, redis, etcd, http: each imported only by whoever uses it,
                             none by the engine
-    term, leadership        a term, and the scope with a moving deadline that its work runs in; whoever
-                            waits for it
+    term, leadership, leaders_work
+                            a term, and the scope with a moving deadline that its work runs in; whoever waits for it;
+                            work of an application's own
     stacks, watchdog        where work is, as lines; a thread that reports work which outlives its lease
-    store_calls, drift, heartbeats, standby, resignation, election
-                            one bounded store call; nodes that differ; signs of life; waiting for the moment to
-                            campaign; giving the lease back while running; the lease task: campaign, hold, lose,
-                            release
+    store_calls, drift, heartbeats, candidate, standby, resignation, election
+                            one bounded store call; nodes that differ; signs of life; asking for the lease; waiting
+                            for the moment to campaign; giving the lease back while running; the lease task:
+                            campaign, hold, lose, release
     retry, threads, cursors, runners, registry
                             trying again; from a thread to the loop; how far a runner has come; what a runner is given
                             and returns; what an application registers
@@ -39,12 +40,13 @@ above it:
     misfires, ledger, single_runs, scheduler
                             what becomes of what is due; claims and pauses, asked of the store; runs of one
                             runner each; the schedule task
-    supervisor, runner_status, status
-                            one run: its nurseries and the order in which they end; what it tells of its runners,
-                            and of itself
-    signals, taken_leases, arguments, conductor, hosting
-                            draining on a signal; one conductor of a process on a lease; what it was given; what
-                            an application holds; running it in a thread
+    arguments, drain, supervisor, runner_status, status
+                            what a conductor was given, and the plan of a run; how work is brought to its end; one
+                            run: its nurseries and the order in which they end; what it tells of its runners, and
+                            of itself
+    signals, taken_leases, conductor, hosting
+                            draining on a signal; one conductor of a process on a lease; what an application holds;
+                            running it in a thread
     metric_tallies, metric_families, metrics
                             what metrics count, how they are told to Prometheus, for whoever scrapes; an extra
     testing/                for tests of your jobs: time, threads and contexts that a test controls
@@ -59,9 +61,9 @@ above it:
                             since when a journal is read; quantiles of many durations; what runs came to
     printing, terminal, verify_report, next_report, runners_report, log_lines, history_report, local_api_client
                             how the command prints journals, verdicts, due instants, runners, and what runs came to
-    status_report, cli_settings, cli_store, cli_journals, cli_verify, cli_next, cli_nodes, cli_runners, cli_status
+    status_report, cli_settings, cli_store, cli_journals, cli_start, cli_config, cli_verify, cli_next, cli_nodes
                             how it prints a node; its settings and its store; its parts
-    cli_logs, cli_history, cli_control_api, cli
+    cli_runners, cli_status, cli_logs, cli_history, cli_control_api, cli
                             the command
 
 `docs/design.md` in the source tree states the invariants (I1 …) that the comments refer to.

@@ -47,8 +47,8 @@ class _Entry(msgspec.Struct, frozen=True, eq=False):
     def starts_at(self, due_at: datetime) -> datetime:
         return due_at + timedelta(seconds=self.schedule.start_delay(self.name, due_at))
 
-    def has_started(self, due_at: datetime | None, moment: datetime) -> bool:
-        return due_at is not None and self.starts_at(due_at) <= moment
+    def has_started(self, due_at: datetime, moment: datetime) -> bool:
+        return self.starts_at(due_at) <= moment
 
 
 @final
@@ -105,8 +105,8 @@ class Agenda:
         assert entry.due_at is not None
         schedule, last = entry.schedule, entry.due_at
         following = schedule.due_after(last)
-        if entry.has_started(following, moment):
-            last = _last_started(entry, moment)
+        if following is not None and entry.has_started(following, moment):
+            last = _last_started(entry, following, moment)
             following = schedule.due_after(last)
         self._enter(_Entry(entry.name, schedule, entry.place, following))
         return Due(entry.name, schedule, entry.due_at, last)
@@ -125,13 +125,21 @@ class Agenda:
             heapq.heapify(self._heap)
 
 
-def _last_started(entry: _Entry, moment: datetime) -> datetime:
-    # By halves, for after a long absence there may be millions in between.
+def _last_started(entry: _Entry, second: datetime, moment: datetime) -> datetime:
+    """Return the last instant that has started at `moment`; `second`, the one after the entry's own, has."""
     assert entry.due_at is not None
-    last, bound = entry.due_at, moment
-    while bound - last > _MICROSECOND:
-        middle = last + (bound - last) / 2
-        due_at = entry.schedule.due_after(middle)
+    due_after, last, bound, step = entry.schedule.due_after, second, moment, second - entry.due_at
+    # Back from the moment, further each time: mostly the first look finds it, after an absence of years too.
+    while (probe := moment - step) > last:
+        due_at = due_after(probe)
+        if due_at is not None and entry.has_started(due_at, moment):
+            last = due_at
+            break
+        bound, step = probe, step * 2
+    # By halves from there, where instants come in bursts: there may be thousands left.
+    while (due_at := due_after(last)) is not None and entry.has_started(due_at, moment):
+        middle = due_at + (bound - due_at) / 2
+        last, due_at = due_at, due_after(middle)
         if due_at is not None and entry.has_started(due_at, moment):
             last = due_at
         else:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -88,10 +89,22 @@ def _load_file(file: Path) -> ModuleType:
 
 
 def _call(app: str, function: Any) -> object:
+    if not _is_callable_without_arguments(function):
+        raise BadApp(f"APP {app!r} is a function that takes arguments: name the TimedJobs, or what returns one.")
     try:
         return function()
     except (Exception, SystemExit) as error:
         raise _failed(app, error) from error
+
+
+def _is_callable_without_arguments(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that tells no signature
+        return True
+    return True
 
 
 def _failed(app: str, error: BaseException) -> BadApp:

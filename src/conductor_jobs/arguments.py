@@ -1,4 +1,4 @@
-"""What a `Conductor` was constructed with: checked at once, made into the plan of a run when one begins."""
+"""What a `Conductor` was constructed with: checked at once, and the plan of a run, made when one begins."""
 
 import os
 import secrets
@@ -13,11 +13,10 @@ from .failures import shown
 from .journal import Journal
 from .journal_files import JournalFiles
 from .lease import LeaseStore, Node, is_lease_store, is_name
-from .observers import Observers
+from .observers import Observers, Tracer
 from .registry import TimedJobs
 from .runner_records import keeps_claims
 from .seconds import checked_seconds
-from .supervisor import Plan
 from .timing import LeaseTiming
 from .watchdog import OnOverrun
 
@@ -52,7 +51,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         require(is_name(self.lease_name), rule, self.lease_name)
         require(self.node is None or isinstance(self.node, Node), "node must be a Node", self.node, TypeError)
         require(isinstance(self.timing, LeaseTiming), "timing must be a LeaseTiming", self.timing, TypeError)
-        is_folder = self.log_dir is None or _is_path(self.log_dir)
+        is_folder = self.log_dir is None or (self.log_dir != "" and _is_path(self.log_dir))
         require(is_folder, "log_dir must be the path of a folder", self.log_dir)
         for name, clock in (("wall_clock", self.wall_clock), ("boot_clock", self.boot_clock)):
             require(callable(clock), f"{name} must be a function that returns seconds", clock, TypeError)
@@ -62,37 +61,42 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         rule = "renew_failure_threshold must be a positive integer"
         require(_is_positive(self.renew_failure_threshold), rule, self.renew_failure_threshold)
         require(self.on_overrun in ("report", "exit"), "on_overrun must be 'report' or 'exit'", self.on_overrun)
+        require(type(self.autostart) is bool, "autostart must be True or False", self.autostart)
         checked_seconds("Conductor drain_timeout", self.drain_timeout, zero_allowed=True)
 
-    def plan(self, observers: Observers) -> Plan:
+    def plan(self, observers: Observers) -> "Plan":
         """Return the plan of a run that begins now. Raises Unusable for schedules that the store cannot keep."""
         self._refuse_schedules_without_claims()
         # Both are settled only now: between construction and run a server may have forked its workers.
         node, incarnation = self.node or Node(), secrets.token_hex(8)
         files = None if self.log_dir is None else JournalFiles(Path(self.log_dir), node.node_id, incarnation)
-        return Plan(
-            jobs=self.jobs,
-            store=self.store,
-            lease_name=self.lease_name,
-            node=node,
-            incarnation=incarnation,
-            timing=self.timing,
-            resources=self.resources,
-            autostart=self.autostart,
-            drain_timeout=float(self.drain_timeout),
-            journals=() if self.journal is None else (self.journal,),
-            files=files,
-            sync_each_tick=self.journal_sync == "tick",
-            retention_days=self.retention_days,
-            boot_clock=self.boot_clock,
-            on_overrun=self.on_overrun,
-            observers=observers,
-        )
+        return Plan(self, node, incarnation, files, observers)
 
     def _refuse_schedules_without_claims(self) -> None:
         if self.jobs.scheduled and not keeps_claims(self.store):
             store, name = type(self.store).__name__, self.jobs.scheduled[0].name
             raise Unusable(f"{store} keeps no claims, which the schedule of runner {name!r} needs.")
+
+
+@final
+class Plan(msgspec.Struct, frozen=True):
+    """What a run is to do: what the conductor was given, and what was settled only when the run began."""
+
+    given: Arguments
+    node: Node
+    incarnation: str
+    files: JournalFiles | None
+    observers: Observers
+
+
+def observers_of(tracer: Tracer | None) -> Observers:
+    """Return those whom a conductor has from the start. Raises TypeError for what is no tracer."""
+    if tracer is None:
+        return Observers()
+    # It needs a package of an extra, which whoever has a tracer has.
+    from .tracing import traces_by
+
+    return Observers(traces_by(tracer))
 
 
 def _is_positive(value: object) -> bool:

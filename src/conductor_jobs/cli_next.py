@@ -15,6 +15,7 @@ from .zones import first_moment, load_zone
 
 _FINE = 0
 _MOST = 10_000
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _count(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
@@ -55,8 +56,11 @@ def next_command(expression: str, tz: str, after: str | None, count: int, as_jso
 def _moment(text: str, tz: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-        return first_moment(moment, load_zone(tz)) if moment.utcoffset() is None else moment.astimezone(UTC)
+        start = first_moment(moment, load_zone(tz)) if moment.utcoffset() is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(
             f"--after must be a time such as 2026-03-28 or 2026-03-28T06:00+01:00, not {text!r}."
         ) from error
+    if start < _EARLIEST:
+        raise ValueError(f"--after must not be before 1970, as {text!r} is.")
+    return start

@@ -9,7 +9,7 @@ import click
 import msgspec
 import trio
 
-from .cli_settings import lease_name_flag, settings_as_flags
+from .cli_settings import settings_as_flags
 from .cli_store import existing_store
 from .config import Config, read_config
 from .control_api.asking import look
@@ -19,7 +19,7 @@ from .store_calls import call_store, problem_text
 from .stores.urls import shown_url
 from .terminal import one_line
 
-_SETTINGS: Final = ("public_api_base", "store", "lease_ttl_sec", "shared_token", "state_dir")
+_SETTINGS: Final = ("public_api_base", "store", "lease_ttl_sec", "shared_token", "state_dir", "lease_name")
 _COLUMNS: Final = ("NODE", "STATE", "HOST", "ROLE", "PRIORITY", "VERSION", "SINCE", "LAST SEEN")
 
 
@@ -56,10 +56,9 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 @click.command("nodes")
-@lease_name_flag
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @settings_as_flags(_SETTINGS)
-def nodes_command(lease_name: str, as_json: bool, **flags: str | None) -> int:
+def nodes_command(as_json: bool, **flags: str | None) -> int:
     """Print who holds the lease, and every node that ever sent a heartbeat for it.
 
     A node that has not said that it stopped, and was not seen for the lease's ttl, is silent: it has died, hangs, or is
@@ -68,7 +67,7 @@ def nodes_command(lease_name: str, as_json: bool, **flags: str | None) -> int:
     """
     config = read_config(flags, os.environ)
     try:
-        standing = trio.run(_standing, config, lease_name)
+        standing = trio.run(_standing, config)
     except Unusable:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a store raises
@@ -78,8 +77,8 @@ def nodes_command(lease_name: str, as_json: bool, **flags: str | None) -> int:
     return 0
 
 
-async def _standing(config: Config, lease_name: str) -> Standing:
-    timing = config.timing
+async def _standing(config: Config) -> Standing:
+    timing, lease_name = config.timing, config["lease_name"]
     async with existing_store(config) as store:
         grant = await call_store(lambda: look(store, lease_name), timing.store_timeout)
         registry = store

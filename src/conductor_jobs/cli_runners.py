@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from .apps import App, load_app, opened
-from .cli_settings import complete_files, lease_name_flag, settings_as_flags
+from .cli_settings import complete_files, settings_as_flags
 from .cli_store import existing_store
 from .config import Config, read_config
 from .errors import Unusable
@@ -28,6 +28,7 @@ from .stores.urls import shown_url
 _SETTINGS: Final = (
     "public_api_base",
     "store",
+    "lease_name",
     "lease_ttl_sec",
     "timed_jobs_interval_ms",
     "shared_token",
@@ -37,10 +38,9 @@ _SETTINGS: Final = (
 
 @click.command("runners")
 @click.argument("app", shell_complete=complete_files)
-@lease_name_flag
 @click.option("--json", "as_json", is_flag=True, help="print a list of JSON objects")
 @settings_as_flags(_SETTINGS)
-def runners_command(app: str, lease_name: str, as_json: bool, **flags: str | None) -> int:
+def runners_command(app: str, as_json: bool, **flags: str | None) -> int:
     """Print the runners that APP registers: schedules, the next due instants, and what the store keeps of them.
 
     APP is what `start` takes; one that is a context manager is opened, and closed; no runner runs. Claims and pauses
@@ -49,7 +49,7 @@ def runners_command(app: str, lease_name: str, as_json: bool, **flags: str | Non
     """
     config = read_config(flags, os.environ)
     runners, interval = trio.run(_registered, load_app(app), config)
-    kept = trio.run(_kept, config, lease_name)
+    kept = trio.run(_kept, config)
     report = [listed(runner, interval, kept, datetime.now(UTC)) for runner in runners]
     with reader_may_leave():
         if as_json:
@@ -66,10 +66,10 @@ async def _registered(app: App, config: Config) -> tuple[Sequence[Runner], float
         return jobs.registered, jobs.config.interval
 
 
-async def _kept(config: Config, lease_name: str) -> Kept:
+async def _kept(config: Config) -> Kept:
     try:
         async with existing_store(config) as store:
-            return await _asked(store, lease_name, config.timing.store_timeout)
+            return await _asked(store, config["lease_name"], config.timing.store_timeout)
     except Exception as error:  # noqa: BLE001 - whatever a store raises, schedules can be told without it
         problem = str(error) if isinstance(error, Unusable) else problem_text(error)
         tell(f"conductor-jobs: claims and pauses are not known: store {shown_url(config.store_url)}: {problem}")

@@ -1,13 +1,15 @@
-"""The table of settings as flags of a command, and the flag that names a lease."""
+"""The table of settings as flags of a command, and what is read from them."""
 
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from .rules import LINE
+from .config import Config, read_config, unknown_variables
 from .settings import SETTINGS
+from .stderr import tell
 
 Command = Callable[..., int]
 
@@ -36,27 +38,19 @@ def settings_as_flags(names: Collection[str] | None = None) -> Callable[[Command
     return decorate
 
 
-def lease_name_flag(function: Command) -> Command:
-    """Give a command that looks at a lease the flag for its name; `start` has the one of the default."""
-    return click.option(
-        "--lease-name",
-        default="conductor",
-        metavar=LINE.metavar,
-        callback=_checked_lease_name,
-        help="of which lease  [conductor]",
-    )(function)
+def configured(flags: Mapping[str, str | None]) -> Config:
+    """Return what is configured by these flags and by variables, with a warning of variables that mean nothing.
+
+    Raises BadSettings, which says all that is wrong.
+    """
+    for name in unknown_variables(os.environ):
+        tell(f"conductor-jobs: warning: {name} is no setting of conductor-jobs")
+    return read_config(flags, os.environ)
 
 
 def complete_files(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Have the shell complete names of files."""
     return [CompletionItem(text, type="file")]
-
-
-def _checked_lease_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    name: str | None = LINE.parse(text)
-    if name is None:
-        raise click.BadParameter(f"must be {LINE.words}, not {text!r}.")
-    return name
 
 
 def _complete_roles(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:

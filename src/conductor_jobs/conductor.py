@@ -9,23 +9,24 @@ from typing import Any, Literal, final
 import trio
 from trio_util import wait_any
 
-from .arguments import Arguments, require
+from .arguments import Arguments, observers_of, require
 from .clocks import boot_time
-from .errors import ConductorStopped, LeaseLost
-from .failures import shown, sole_exception
+from .errors import ConductorStopped
+from .failures import sole_exception
 from .journal import Journal
+from .leaders_work import run_as_leader, run_while_leader
 from .leadership import Leadership, Watchable
 from .lease import LeaseStore, Node, has_methods
-from .observers import Observer, Observers, Tracer
+from .observers import Observer, Tracer
 from .recorder import Recorder
 from .registry import TimedJobs
 from .runner_status import RunnerStatus
 from .runners import TickTrigger
 from .signals import run_until_signalled
 from .status import ConductorStatus, runner_statuses_of, status_of
-from .supervisor import Phase, Supervisor
+from .supervisor import Supervisor
 from .taken_leases import taking
-from .term import Named, Term
+from .term import Term
 from .tick_results import TickResult
 from .ticks import result_of
 from .timing import LeaseTiming
@@ -94,7 +95,7 @@ class Conductor:
         )
         self.jobs: TimedJobs = jobs
         self._recorder = Recorder(wall_clock)
-        self._observers = _observers(tracer)
+        self._observers = observers_of(tracer)
         self._leadership = Leadership()
         self._supervisor: Supervisor | None = None
 
@@ -211,13 +212,15 @@ class Conductor:
         for good, each a line in the journal.
 
         Raises ValueError for a name that is not registered, RuntimeError when the conductor does not run or its store
-        keeps no pauses, and what the store raises. Cancelling leaves the outcome unknown.
+        keeps no pauses, TimeoutError when the store gives no answer within the timing's `store_timeout`, and what the
+        store raises. After a TimeoutError, an error of the store's, or a cancellation, nobody knows whether the
+        pause is kept: ask again, which changes nothing where it is.
         """
-        await self._set_paused(name, True)
+        await self._require_running().ledger.set_paused(self.jobs.named(name).name, True)
 
     async def resume(self, name: str) -> None:
         """Undo `pause`: what is due from now on is run. It raises what `pause` raises, and is cancelled like it."""
-        await self._set_paused(name, False)
+        await self._require_running().ledger.set_paused(self.jobs.named(name).name, False)
 
     def request_stop(self) -> None:
         """Begin to stop: no new tick, then the drain. Synchronous and idempotent; nothing when not running.
@@ -237,8 +240,7 @@ class Conductor:
             raise RuntimeError("stop() in leader's work would wait for itself: use request_stop()")
         self.request_stop()
         # Also of a run that has nothing left to do but to return: only then may the next one begin.
-        latest = self._supervisor
-        await self._leadership.wait_over(lambda: self._supervisor is latest)
+        await self._leadership.wait_over()
 
     def cancel_work(self) -> None:
         """Stop without a drain: leader's work is cancelled at once. On the loop's thread; nothing when not running."""
@@ -267,16 +269,7 @@ class Conductor:
         A stop drains it like a tick. Its exceptions come out as they are; LeaseLost is raised when the end of the
         term cancelled it. Raises RuntimeError when the conductor does not run. Cancelling cancels the work.
         """
-        supervisor = self._require_running()
-        live = supervisor.election.live_scope
-        if live is None or supervisor.stopping:
-            await trio.lowlevel.checkpoint()
-            return "skipped_not_leader"
-        with live.work(_named("run_as_leader", work)) as scope:
-            await work(live.term)
-        if scope.cancelled_caught:
-            raise LeaseLost(f"term {live.term.number} ended with the work in flight: {live.term.over}")
-        return "scheduled"
+        return await run_as_leader(self._require_running().live_scope, work)
 
     async def run_while_leader(self, work: Callable[[Term], Awaitable[object]]) -> None:
         """Run a leader-only service: `work(term)` in every term of this node, until the conductor stops.
@@ -286,16 +279,7 @@ class Conductor:
         Cancelling cancels the work.
         """
         supervisor = self._require_running()
-        term: Term | None = None
-        while True:
-            try:
-                term = await self._leadership.wait_leader(after=term)
-            except ConductorStopped:
-                return
-            live = supervisor.election.live_scope
-            if live is not None and live.term is term and not supervisor.stopping:
-                with live.work(_named("run_while_leader", work), service=True):
-                    await work(live.term)
+        await run_while_leader(self._leadership, lambda: supervisor.live_scope, work)
 
     def observed_by(self, observer: Observer) -> AbstractContextManager[None]:
         """Return a context manager: while it is entered, `observer` is told of the ticks that begin, and their runners.
@@ -325,10 +309,10 @@ class Conductor:
         supervisor = self._require_running()
         if supervisor.is_in_work(trio.lowlevel.current_task()):
             raise RuntimeError("resign() in leader's work would wait for itself")
-        if supervisor.stopping or (over := supervisor.election.resign(supervisor.drain_term)) is None:
+        if supervisor.stopping or (over := supervisor.election.resign(supervisor.drain.drain_term)) is None:
             await trio.lowlevel.checkpoint()
             return "skipped_not_leader"
-        await wait_any(over.wait, lambda: self._leadership.wait_over(lambda: self._supervisor is supervisor))
+        await wait_any(over.wait, self._leadership.wait_over)
         if not over.is_set():
             raise ConductorStopped("the conductor's run has ended")
         return "resigned"
@@ -347,7 +331,8 @@ class Conductor:
     async def refresh(self) -> None:
         """Read from the store what other nodes have claimed and paused, for `runner_statuses`.
 
-        Raises RuntimeError when the conductor does not run, and what the store raises. Cancelling leaves it be.
+        Raises RuntimeError when the conductor does not run, TimeoutError when the store gives no answer within the
+        timing's `store_timeout`, and what the store raises. Cancelling leaves it be.
         """
         await self._require_running().ledger.read()
 
@@ -357,17 +342,13 @@ class Conductor:
         node = self._arguments.node or Node()
         return status_of(self._supervisor, node, self.jobs.runner_names, self._arguments.renew_failure_threshold)
 
-    async def _set_paused(self, name: str, paused: bool) -> None:
-        supervisor, runner = self._require_running(), self.jobs.named(name)
-        await supervisor.ledger.set_paused(runner.name, paused)
-
     def _now_running(self, task_status: trio.TaskStatus[None]) -> None:
         self._leadership.enter("running")
         task_status.started()
 
     def _current(self) -> Supervisor | None:
         supervisor = self._supervisor
-        if supervisor is None or supervisor.phase is Phase.ENDED:
+        if supervisor is None or supervisor.ended.is_set():
             return None
         if supervisor.pid != os.getpid():
             raise RuntimeError(
@@ -380,16 +361,3 @@ class Conductor:
         if (supervisor := self._current()) is None:
             raise RuntimeError("the conductor is not running: start it with `await nursery.start(conductor.run)`")
         return supervisor
-
-
-def _observers(tracer: Tracer | None) -> Observers:
-    if tracer is None:
-        return Observers()
-    # It needs a package of an extra, which whoever has a tracer has.
-    from .tracing import traces_by
-
-    return Observers(traces_by(tracer))
-
-
-def _named(method: str, work: object) -> Named:
-    return Named(f"{method}({getattr(work, '__qualname__', None) or shown(work)})")

@@ -26,6 +26,7 @@ _OF_JOBS: Final = (
     ("timed_jobs_settle_delay_ms", "settle_delay", 1000),
 )
 _OF_TIMING: Final = ("lease_renew_interval_ms", "lease_ttl_sec")
+_BEGINNINGS: Final = ("BAA_TIMED_JOBS_", "BAA_CONDUCTOR_")
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 
@@ -129,9 +130,9 @@ def read_config(flags: Mapping[str, str | None], variables: Mapping[str, str]) -
 
 
 def unknown_variables(variables: Mapping[str, str]) -> list[str]:
-    """Return the variables that look like settings of the timed jobs and are none."""
+    """Return the variables that look like settings, by their beginnings, and are none: they were mistyped."""
     known = {setting.variable for setting in SETTINGS}
-    return sorted(name for name in variables if name.startswith("BAA_TIMED_JOBS_") and name not in known)
+    return sorted(name for name in variables if name.startswith(_BEGINNINGS) and name not in known)
 
 
 def _text_of(

@@ -4,6 +4,7 @@ cronsim reads the expressions, and walks the calendar. It is given wall times on
 half an hour, its own arithmetic misses some.
 """
 
+import re
 from datetime import datetime
 from typing import Final
 
@@ -105,4 +106,6 @@ def in_words(fields: str) -> str:
     """Return what an expression says, in English."""
     from cronsim import CronSim
 
-    return CronSim(fields, _ANY_TIME).explain()
+    # cronsim reads `5-5/20` as `5/20`, and explains it as `5`.
+    as_read = re.sub(r"\b(\w+)-\1/", r"\1/", fields, flags=re.IGNORECASE)
+    return CronSim(as_read, _ANY_TIME).explain()

@@ -1,17 +1,15 @@
 """Cursors: how far a runner has come, as a text of its own, kept in the lease store and fenced by the term."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar, final
+from collections.abc import Awaitable
+from typing import Protocol, final
 
 import trio
 
 from .failures import shown
-from .lease import LeaseStore, is_name
+from .lease import LeaseStore
 from .runner_records import CursorStore, keeps_cursors
-from .store_calls import NoAnswer, call_store
+from .store_calls import call_for_user
 from .threads import await_on_loop, on_loop_of, threads_inline
-
-T = TypeVar("T")
 
 
 class Cursors(Protocol):
@@ -66,28 +64,17 @@ class StoredCursors:
         await_on_loop(self._token, lambda: self._save(runner, term, cursor))
 
     async def _load(self, runner: str) -> str | None:
-        store = self._require_store(runner)
-        cursor = await self._ask(lambda: store.load_cursor(self._lease_name, runner))
+        store = self._require_store()
+        cursor = await call_for_user(lambda: store.load_cursor(self._lease_name, runner), self._timeout)
         if cursor is not None and not isinstance(cursor, str):
             raise TypeError(f"{type(store).__name__}.load_cursor returned {shown(cursor)}, which is no text")
         return cursor
 
     async def _save(self, runner: str, term: int, cursor: str) -> None:
-        store = self._require_store(runner)
-        await self._ask(lambda: store.save_cursor(self._lease_name, runner, term, cursor))
+        store = self._require_store()
+        await call_for_user(lambda: store.save_cursor(self._lease_name, runner, term, cursor), self._timeout)
 
-    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await call_store(call, self._timeout)
-        except NoAnswer as silence:
-            raise TimeoutError(str(silence)) from None
-
-    def _require_store(self, runner: str) -> CursorStore:
-        if not is_name(runner):
-            raise ValueError(
-                "cursors are kept by the runner's name, which must be a text that UTF-8 can hold, without NUL, not "
-                f"{shown(runner)}."
-            )
+    def _require_store(self) -> CursorStore:
         if not keeps_cursors(self._store):
             raise RuntimeError(f"{type(self._store).__name__} keeps no cursors: it has no load_cursor and save_cursor.")
         return self._store

@@ -9,42 +9,21 @@ that is renewed until the last of its work has ended, and then released by whoev
 """
 
 import math
-import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import final
 
 import trio
 
-from .clocks import Clocks, Instant
-from .errors import Unusable
-from .journal import LEASE
+from .candidate import Candidate
 from .leadership import Leadership
-from .lease import Holder, LeaseGrant, LeaseStore
-from .recorder import Recorder
 from .resignation import Resignation
 from .standby import Standby
-from .store_calls import UselessGrant, call_store, checked_grant, problem_text
-from .term import EndReason, LossReason, Term, TermScope
-from .timing import LeaseTiming
+from .term import EndReason, LossReason, TermScope
 
 # Between two campaigns that brought nothing: a store that answers nonsense at once is not to be hammered.
 _SHORTEST_PAUSE = 0.01
 # Longer than a standby of lower priority takes to notice a release by polling, in seconds.
 STAND_BACK = 1.5
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Who campaigns for which lease, and by which rules."""
-
-    store: LeaseStore
-    lease_name: str
-    holder: Holder
-    priority: int
-    timing: LeaseTiming
-    clocks: Clocks
 
 
 @final
@@ -54,31 +33,20 @@ class Election:
     def __init__(
         self,
         candidate: Candidate,
-        recorder: Recorder,
+        standby: Standby,
         leadership: Leadership,
         watch: Callable[[TermScope], None],
     ) -> None:
-        self._watch = watch
-        self._candidate = candidate
-        self._standby = Standby(candidate.store, candidate.lease_name, candidate.timing, candidate.priority)
-        self._recorder = recorder
+        self.candidate: Candidate = candidate
+        self._standby = standby
         self._leadership = leadership
+        self._watch = watch
         self._campaign_scope = trio.CancelScope()
         self._withdrawn = trio.Event()
         self._resignation: Resignation | None = None
         self._scope: TermScope | None = None
         # The store's first answer has come, or is overdue.
         self.settled: trio.Event = trio.Event()
-        self.last_grant: LeaseGrant | None = None
-        self._highest_term = 0
-        self.consecutive_failures: int = 0
-        #: In words, what the latest call of the store failed with; None once one has succeeded.
-        self.problem: str | None = None
-        self.renewals: int = 0
-        self.renew_failures: int = 0
-        #: That all confirmed renewals took together, in seconds.
-        self.renew_seconds: float = 0.0
-        self._asked_at = candidate.clocks.now().trio
 
     @property
     def quiet_for(self) -> float:
@@ -86,7 +54,7 @@ class Election:
         if self._scope is None and self._withdrawn.is_set():
             return 0.0
         # By the clocks, since the status is asked for in any thread.
-        return max(0.0, self._candidate.clocks.now().trio - self._asked_at)
+        return max(0.0, self.candidate.clocks.now().trio - self.candidate.asked_at)
 
     @property
     def live_scope(self) -> TermScope | None:
@@ -122,9 +90,9 @@ class Election:
 
         Returns what is set when the lease was given back, or the term lost before that; None unless we lead.
         """
-        if self.live_scope is None or self._resignation is None:
+        if (scope := self.live_scope) is None or self._resignation is None:
             return None
-        self._journal("resigning", result="draining")
+        self.candidate.journal("resigning", scope.term.number, result="draining")
         self._resignation.ask(drain)
         return self._resignation.over
 
@@ -142,50 +110,24 @@ class Election:
         if self._scope is not None and self._leadership.term is self._scope.term:
             self._end(self._scope, "released")
         with trio.CancelScope(shield=True):
-            await self._give_back()
-
-    async def _give_back(self) -> None:
-        candidate = self._candidate
-        try:
-            freed = await call_store(
-                lambda: candidate.store.release(candidate.lease_name, candidate.holder),
-                candidate.timing.store_timeout,
-            )
-            if freed is True:
-                self._journal("lease_released", result="released")
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, the lease expires by itself
-            self._journal("release_failed", result="failed", error=problem_text(error))
+            await self.candidate.give_back(None if self._scope is None else self._scope.term.number)
 
     async def _campaign(self) -> TermScope:
-        candidate = self._candidate
+        candidate, timing = self.candidate, self.candidate.timing
         while True:
             asked_at = candidate.clocks.now()
-            grant = await self._ask(term=None, patience=candidate.timing.store_timeout)
-            if grant is not None and grant.is_leader and (scope := self._scope_of(grant, asked_at)) is not None:
+            grant = await candidate.ask(term=None, patience=timing.store_timeout)
+            if grant is not None and grant.is_leader and (scope := candidate.term_of(grant, asked_at)) is not None:
                 return scope
             self.settled.set()
             if grant is not None and not grant.is_leader:
-                self._answered(grant)
+                candidate.answered(grant)
                 await self._standby.wait(grant)
-            elif grant is not None and grant.term <= self._highest_term:
+            elif grant is not None and grant.term <= candidate.highest_term:
                 # Campaigning on, each time for a number one higher, is the way out, and nobody else leads meanwhile.
                 await trio.sleep(_SHORTEST_PAUSE)
             else:
-                await trio.sleep(max(_SHORTEST_PAUSE, candidate.timing.backoff(self.consecutive_failures)))
-
-    def _scope_of(self, grant: LeaseGrant, asked_at: Instant) -> TermScope | None:
-        candidate, clocks = self._candidate, self._candidate.clocks
-        deadline = candidate.timing.deadline(asked_at, grant)
-        if clocks.remaining(deadline) <= 0:
-            self._failed(UselessGrant("too late for work to begin"), None)
-            return None
-        if grant.term <= self._highest_term:
-            # Our fencing token would be refused by whatever has seen the higher one (I3).
-            self._failed(UselessGrant(f"as term {grant.term} after {self._highest_term}"), None)
-            return None
-        self._answered(grant)
-        term = Term(grant.term, candidate.lease_name, candidate.holder, clocks, deadline)
-        return TermScope(term, candidate.timing.margin, clocks)
+                await trio.sleep(max(_SHORTEST_PAUSE, timing.backoff(candidate.consecutive_failures)))
 
     async def _hold(self, scope: TermScope) -> EndReason:
         self._resignation = resignation = Resignation(scope)
@@ -193,10 +135,8 @@ class Election:
         self._end(scope, reason)
         await self._last_of_work(scope)
         if reason == "released":
-            await self._give_back()
-            # The store has barred the incarnation that was released.
-            holder = Holder(self._candidate.holder.node_id, secrets.token_hex(8))
-            self._candidate = replace(self._candidate, holder=holder)
+            await self.candidate.give_back(None)
+            self.candidate.draw_incarnation()
         resignation.over.set()
         return reason
 
@@ -205,96 +145,51 @@ class Election:
             await trio.sleep(STAND_BACK)
 
     async def _renew(self, scope: TermScope) -> LossReason:
-        timing = self._candidate.timing
+        candidate, timing = self.candidate, self.candidate.timing
         with trio.CancelScope(deadline=scope.deadline.trio) as trust:
             pause = timing.renew_interval
             while True:
                 await trio.sleep(pause)
-                asked_at = self._candidate.clocks.now()
-                remaining = self._candidate.clocks.remaining(scope.deadline)
+                asked_at = candidate.clocks.now()
+                remaining = candidate.clocks.remaining(scope.deadline)
                 if remaining <= 0:
                     break
-                grant = await self._ask(term=scope.term.number, patience=min(timing.store_timeout, remaining))
+                grant = await candidate.ask(term=scope.term.number, patience=min(timing.store_timeout, remaining))
                 # An answer that is handled after the deadline revives nothing (I1).
                 if scope.lease_lapsed():
                     break
                 if grant is None:
-                    pause = timing.backoff(self.consecutive_failures)
+                    pause = timing.backoff(candidate.consecutive_failures)
                     continue
-                self._answered(grant)
+                candidate.answered(grant)
                 if not grant.is_leader or grant.term != scope.term.number:
                     return "lease_superseded"
                 scope.confirm(timing.deadline(asked_at, grant))
                 trust.deadline = scope.deadline.trio
                 took = trio.current_time() - asked_at.trio
-                self.renewals += 1
-                self.renew_seconds += took
+                candidate.renewed(took)
                 pause = max(0.0, timing.renew_interval - took)
         return "lease_expired"
-
-    async def _ask(self, *, term: int | None, patience: float) -> LeaseGrant | None:
-        candidate = self._candidate
-        self._asked_at = trio.current_time()
-        try:
-            answer = await call_store(
-                lambda: candidate.store.acquire(
-                    candidate.lease_name, candidate.holder, candidate.timing.ttl, term=term
-                ),
-                patience,
-            )
-            return checked_grant(answer, candidate.holder)
-        except Exception as error:
-            if isinstance(error, Unusable) and self.last_grant is None:
-                raise
-            self._failed(error, term)
-            return None
-
-    def _answered(self, grant: LeaseGrant) -> None:
-        self.last_grant = grant
-        self._highest_term = max(self._highest_term, grant.term)
-        self.consecutive_failures = 0
-        self.problem = None
-
-    def _failed(self, error: Exception, term: int | None) -> None:
-        self.consecutive_failures += 1
-        self.problem = problem_text(error)
-        if term is not None:
-            self.renew_failures += 1
-            self._journal("renew_failed", result="failed", error=self.problem)
-        elif self.consecutive_failures == 1:
-            # A standby may knock at a dead store for hours: the first failure is news, the others are not.
-            self._journal("acquire_failed", result="failed", error=self.problem)
 
     def _begin(self, scope: TermScope) -> None:
         self._scope = scope
         self._watch(scope)
         self._leadership.term = scope.term
-        self._journal("leader_started", result="leader")
+        self.candidate.journal("leader_started", scope.term.number, result="leader")
         self.settled.set()
 
     def _end(self, scope: TermScope, reason: EndReason) -> None:
         scope.end(reason)
         self._leadership.term = None
-        self._journal("leader_ended", result=reason)
+        self.candidate.journal("leader_ended", scope.term.number, result=reason)
 
     async def _last_of_work(self, scope: TermScope) -> None:
         # Not even a campaign may begin while work of the lost term is left: it could win the next one.
-        self._asked_at = math.inf
+        self.candidate.asked_at = math.inf
         await scope.wait_idle()
-        self._asked_at = trio.current_time()
+        self.candidate.asked_at = trio.current_time()
         overrun = scope.overrun()
         if overrun:
-            self._journal("term_overrun", result="ended", details={"overrun_ms": round(overrun * 1000)})
+            details = {"overrun_ms": round(overrun * 1000)}
+            self.candidate.journal("term_overrun", scope.term.number, result="ended", details=details)
         self._scope = None
-
-    def _journal(
-        self, stage: str, *, result: str, error: str | None = None, details: dict[str, int] | None = None
-    ) -> None:
-        facts: dict[str, object] = {"lease_name": self._candidate.lease_name}
-        if self._scope is not None:
-            facts["holder_id"] = self._candidate.holder.node_id
-            facts["term"] = self._scope.term.number
-        elif self.last_grant is not None:
-            facts["holder_id"] = self.last_grant.holder_id
-            facts["term"] = self.last_grant.term
-        self._recorder.write(LEASE, stage, result=result, error=error, details=facts | (details or {}))

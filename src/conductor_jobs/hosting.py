@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import trio
 
 from .conductor import Conductor
-from .failures import sole_exception
+from .failures import shown, sole_exception
 
 
 @contextmanager
@@ -22,6 +22,8 @@ def run_in_thread(conductor: Conductor) -> Generator[Conductor, None, None]:
     of the block gets a RuntimeError from the conductor in the child, where there is no such thread: enter the block
     after the fork.
     """
+    if not isinstance(conductor, Conductor):
+        raise TypeError(f"run_in_thread conductor must be a Conductor, not {shown(conductor)}.")
     host = _Host(conductor)
     try:
         host.thread.start()

@@ -85,9 +85,9 @@ class Leadership:
         if life == "ended":
             raise ConductorStopped("the conductor's run has ended")
 
-    async def wait_over(self, same_run: Callable[[], bool]) -> None:
-        """Wait until the conductor does not run, not having begun or having ended, or runs anew."""
-        await self._life.wait_value(lambda life: life in ("not started", "ended") or not same_run())
+    async def wait_over(self) -> None:
+        """Wait until the conductor does not run, not having begun or having ended."""
+        await self._life.wait_value(lambda life: life in ("not started", "ended"))
 
 
 def _leads(term: Term | None, after: Term | None) -> bool:

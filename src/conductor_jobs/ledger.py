@@ -14,7 +14,7 @@ from .journal import LEASE
 from .lease import LeaseStore
 from .recorder import Recorder
 from .runner_records import Claim, ClaimStore, PauseStore, keeps_claims, keeps_pauses
-from .store_calls import call_store, checked_claims, checked_names, problem_text
+from .store_calls import call_for_user, call_store, checked_claims, checked_names, problem_text
 from .term import Term
 from .timing import LeaseTiming
 
@@ -85,26 +85,26 @@ class Ledger:
         self.looked.set()
 
     async def read(self) -> None:
-        """Read claims and pauses once, in any state of the node. Raises what the store raises, NoAnswer if nothing."""
-        store = self._store
+        """Read claims and pauses once, in any state of the node. Raises TimeoutError, and what the store raises."""
+        store, timeout = self._store, self._timing.store_timeout
         if keeps_claims(store):
             changed_before = self._claims_changed
-            claims = await self._once(lambda: self._read_claims(store))
+            claims = await call_for_user(lambda: self._read_claims(store), timeout)
             # An answer that was under way meanwhile may be older than what the leader goes by: it would run again
             # what another node's term has begun.
             if changed_before == self._claims_changed:
                 self.claims = claims
         if keeps_pauses(store):
-            await self._once(lambda: self._read_paused(store))
+            await call_for_user(lambda: self._read_paused(store), timeout)
 
     async def set_paused(self, runner: str, paused: bool) -> None:
-        """Pause or resume a runner, on every node. Raises what the store raises, NoAnswer when it does not answer."""
+        """Pause or resume a runner, on every node. Raises TimeoutError, and what the store raises."""
         store = self._store
         if not keeps_pauses(store):
             raise RuntimeError(
                 f"{type(store).__name__} does not keep who is paused: it lacks `paused` and `set_paused`"
             )
-        await self._once(lambda: store.set_paused(self._lease_name, runner, paused))
+        await call_for_user(lambda: store.set_paused(self._lease_name, runner, paused), self._timing.store_timeout)
         self._set_here += 1
         self.paused = self.paused | {runner} if paused else self.paused - {runner}
 

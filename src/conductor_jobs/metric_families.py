@@ -19,7 +19,6 @@ from prometheus_client.utils import floatToGoString
 
 from .conductor import Conductor
 from .metric_tallies import Histogram, Tallies
-from .observers import encodable
 from .status import ConductorStatus
 
 _PREFIX = "conductor_jobs_"
@@ -48,9 +47,9 @@ class Families:
 
     def __init__(self, conductor: Conductor, tallies: Tallies, loop_lag: Histogram) -> None:
         self._conductor = conductor
-        self._lease = encodable(conductor.lease_name)
+        self._lease = conductor.lease_name
         self._status: ConductorStatus = conductor.status()
-        self._paused = {encodable(name) for name in self._status.paused}
+        self._paused = set(self._status.paused)
         self._tallies = tallies
         self._loop_lag = loop_lag
         for name in self._status.runners:
@@ -68,8 +67,7 @@ class Families:
     def _of_the_node(self) -> Iterator[Metric]:
         node = self._status.node
         about = {"node_id": node.node_id, "host": node.host, "role": node.role, "version": node.version or ""}
-        values = tuple(encodable(value) for value in about.values())
-        yield self._gauge("node_info", "Which node this is; always 1.", [(values, 1)], tuple(about))
+        yield self._gauge("node_info", "Which node this is; always 1.", [(tuple(about.values()), 1)], tuple(about))
         yield self._gauge("running", "1 while the conductor runs.", self._status.started)
         yield self._gauge("stopping", "1 from the request to stop until the end.", self._status.stopping)
         drain = self._status.drain_seconds
@@ -119,7 +117,7 @@ class Families:
 
     def _of_runners(self) -> Iterator[Metric]:
         yield self._gauge("runners", "How many runners are registered.", len(self._status.runners))
-        runners = [(encodable(name), tally) for name, tally in list(self._tallies.runners.items())]
+        runners = list(self._tallies.runners.items())
         yield self._counter(
             "runner_runs",
             "Runs of a runner by how they ended.",
@@ -147,7 +145,7 @@ class Families:
     def _next_due(self) -> Iterator[Series]:
         for runner in self._conductor.runner_statuses():
             if runner.next_due_at and runner.name in self._tallies.runners:
-                yield (encodable(runner.name),), runner.next_due_at[0].timestamp()
+                yield (runner.name,), runner.next_due_at[0].timestamp()
 
     def _of_journal_and_loop(self) -> Iterator[Metric]:
         yield self._counter("journal_written_bytes", "Bytes written to journal files.", self._status.journal_bytes)

@@ -5,7 +5,7 @@ knows their durations exactly: the journal rounds them to milliseconds, and a fu
 their fast way of writing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from types import TracebackType
@@ -97,6 +97,8 @@ class ConductorMetrics:
 
 
 def _checked_buckets(buckets: Sequence[float]) -> tuple[float, ...]:
+    if not isinstance(buckets, Iterable) or isinstance(buckets, str | bytes):
+        raise TypeError(f"ConductorMetrics duration_buckets must be several numbers, not {shown(buckets)}.")
     bounds = tuple(buckets)
     for bound in bounds:
         checked_seconds("ConductorMetrics duration_buckets", bound)

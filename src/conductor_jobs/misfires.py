@@ -13,7 +13,7 @@ import msgspec
 from .agenda import Due
 from .moments import iso
 from .runners import Misfire
-from .schedules import due_instants
+from .schedules import Schedule, due_instants
 
 #: Seconds after its start in which a due instant is still on time.
 ON_TIME: Final = 1.0
@@ -21,6 +21,7 @@ ON_TIME: Final = 1.0
 RUN_ALL_LIMIT: Final = 100
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_FIRST_STEP: Final = timedelta(seconds=1)
 
 
 @final
@@ -51,32 +52,29 @@ def turn_of(due: Due, misfire: Misfire, moment: datetime, *, paused: bool) -> Tu
 
 def latest(due: Due, count: int) -> datetime:
     """Return the first of the latest `count` instants of what is due."""
-    if _count_after(due, due.first - _MICROSECOND, count) <= count:
-        return due.first
-    # By halves, since after a long absence there may be millions of them.
-    too_many, few_enough = due.first - _MICROSECOND, due.last
-    while few_enough - too_many > _MICROSECOND:
-        middle = too_many + (few_enough - too_many) / 2
-        left = _count_after(due, middle, count)
-        if left > count:
-            too_many = middle
-        else:
-            few_enough = middle
-        if left == count:
-            break
-    first = due.schedule.due_after(few_enough)
-    return due.last if first is None else min(first, due.last)
+    begin = due.first - _MICROSECOND
+    first, left, before, step = due.last, count - 1, due.last - _MICROSECOND, _FIRST_STEP
+    # Back from the last one, further each time: after a long absence there may be millions, and only these are wanted.
+    while left > 0 and before > begin:
+        after = max(before - step, begin)
+        found = _instants(due.schedule, after, before, count + 1)
+        if len(found) > count:
+            step /= 2
+            continue
+        if found:
+            first = found[-left:][0]
+            left -= len(found)
+        before, step = after, step * 2
+    return first
 
 
-def _count_after(due: Due, moment: datetime, limit: int) -> int:
-    """Return how many instants are left after a moment, but not more than one above the limit."""
-    left = takewhile(lambda due_at: due_at <= due.last, due_instants(due.schedule, moment))
-    return sum(1 for _ in islice(left, limit + 1))
+def _instants(schedule: Schedule, after: datetime, until: datetime, at_most: int) -> list[datetime]:
+    return list(islice(takewhile(lambda due_at: due_at <= until, due_instants(schedule, after)), at_most))
 
 
 def missed_details(due: Due, turn: Turn) -> dict[str, object]:
     """Return what the journal says of a misfire or of a pause: which instants, how many, and which of them is run."""
-    count = _count_after(due, due.first - _MICROSECOND, RUN_ALL_LIMIT)
+    count = len(_instants(due.schedule, due.first - _MICROSECOND, due.last, RUN_ALL_LIMIT + 1))
     details: dict[str, object] = {"first_due_at": iso(due.first), "last_due_at": iso(due.last)}
     # Beyond the limit nobody counts: with `Every(0.001)` a day has 86 million.
     details["due_count" if count <= RUN_ALL_LIMIT else "due_count_at_least"] = count

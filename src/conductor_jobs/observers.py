@@ -207,5 +207,5 @@ class ObservedEntries:
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 can hold: a runner may be called anything, and one bad text spoils a whole export."""
+    """Return a text that UTF-8 can hold: an error may say anything, and one bad text spoils a whole export."""
     return text.encode(errors="backslashreplace").decode()

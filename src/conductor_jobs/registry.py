@@ -13,8 +13,8 @@ import trio
 
 from .failures import shown
 from .journal import FRAMEWORK, LEASE
-from .lease import is_name
 from .retry import Retry
+from .runner_records import NAME_RULE, is_runner_name
 from .runners import Misfire, OnCrash, Runner, RunnerFunction, TimedJobsConfig
 from .schedules import Cron, Every
 from .seconds import checked_seconds
@@ -106,23 +106,24 @@ class TimedJobs:
     ) -> None:
         """Add a runner; allowed at any time and from any thread, a tick takes those registered when it begins.
 
-        `run` takes a `TickContext` and returns a `RunnerResult` or None. `async def` functions run on the loop,
-        plain ones in a worker thread. `description` is for people who list the runners. After `timeout` seconds the
-        runner is cancelled and has failed (a thread cannot be cancelled: it has failed once it returns). `retry`: how
-        often it is tried again within its tick, `timeout` being each attempt's.
+        `name`: a text that UTF-8 can hold, without NUL; blanks around it are taken off. `run` takes a `TickContext` and
+        returns a `RunnerResult` or None. `async def` functions run on the loop, plain ones in a worker thread.
+        `description` is for people who list the runners. After `timeout` seconds the runner is cancelled and has failed
+        (a thread cannot be cancelled: it has failed once it returns). `retry`: how often it is tried again within its
+        tick, `timeout` being each attempt's.
 
         Without a `schedule` the runner runs in every tick. With one, `Every(…)` or `Cron(…)`, it has ticks of its own.
         `misfire`: what becomes of due instants at which it could not run: "run_once" (the default) runs it once for
         the last of them, "skip" for none, "run_all" for each. `on_crash`: what becomes of a run that an earlier
         term began and did not end: "report" (the default) journals it, "rerun" runs it again.
 
+        The store keeps claims, cursors and pauses by the `name`: it has 255 characters at the most.
+
         Raises ValueError or TypeError naming what is wrong.
         """
-        name = str(name or "").strip()
-        if not name:
-            raise ValueError("Timed job runner name must be non-empty.")
-        if name in _RESERVED:
-            raise ValueError(f'Timed job runner name "{name}" is what the journal calls the framework itself.')
+        name = _checked_name(name)
+        if description is not None and not isinstance(description, str):
+            raise TypeError(f'Timed job runner "{name}": description must be a text, not {shown(description)}.')
         if timeout is not None:
             checked_seconds(f'Timed job runner "{name}": timeout', timeout)
         if retry is not None and not isinstance(retry, Retry):
@@ -212,11 +213,19 @@ class _Snapshot:
         return hashlib.blake2b("\n".join(described).encode(), digest_size=8).hexdigest()
 
 
+def _checked_name(name: object) -> str:
+    if name is None or (isinstance(name, str) and not name.strip()):
+        raise ValueError("Timed job runner name must be non-empty.")
+    if not is_runner_name(name):
+        raise ValueError(f"Timed job runner name must be {NAME_RULE}, not {shown(name)}.")
+    if name.strip() in _RESERVED:
+        raise ValueError(f'Timed job runner name "{name.strip()}" is what the journal calls the framework itself.')
+    return name.strip()
+
+
 def _check_schedule(name: str, schedule: object, misfire: object, on_crash: object) -> None:
     if schedule is not None and not isinstance(schedule, Every | Cron):
         raise TypeError(f'Timed job runner "{name}": schedule must be Every(…) or Cron(…), not {shown(schedule)}.')
-    if schedule is not None and not is_name(name):
-        raise ValueError(f"Timed job runner {name!r}: with a schedule its name must be a text of UTF-8 without NUL.")
     for field, value, allowed in (
         ("misfire", misfire, get_args(Misfire)),
         ("on_crash", on_crash, get_args(OnCrash)),

@@ -15,11 +15,16 @@ from typing import Final, Literal, Protocol, TypeGuard, final, runtime_checkable
 
 import msgspec
 
-from .lease import has_methods
+from .lease import has_methods, is_name
 
 #: What became of a due instant: run to its end, run and failed, not run for the reason named, registered before it,
 #: or left by a term that ended. Missing in a claim whose run has not ended.
 ClaimResult = Literal["completed", "failed", "skipped", "paused", "registered", "unknown"]
+
+#: Characters of a runner's name under which every store can keep something: `exercise_lease_store` asks for so many.
+LONGEST_NAME: Final = 255
+#: The rule of `is_runner_name`.
+NAME_RULE: Final = f"a text of at most {LONGEST_NAME} characters that UTF-8 can hold, without NUL"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -85,6 +90,14 @@ class CursorStore(Protocol):
         leaves the outcome unknown.
         """
         ...
+
+
+def is_runner_name(value: object) -> TypeGuard[str]:
+    """Return whether every store can keep something by a runner's name.
+
+    A claim that one store refuses for its name, as the index of a database does, would hold up those asked with it.
+    """
+    return is_name(value) and len(value) <= LONGEST_NAME
 
 
 def supersedes(claim: Claim, kept: Claim | None) -> bool:

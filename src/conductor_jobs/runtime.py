@@ -120,6 +120,7 @@ class Runtime:
         conductor = Conductor(
             jobs,
             store=store,
+            lease_name=config["lease_name"],
             node=config.node,
             timing=config.timing,
             journal=self._journal,
@@ -127,6 +128,7 @@ class Runtime:
             retention_days=config["retention_days"],
             resources=resources,
             autostart=autostart,
+            drain_timeout=config["drain_timeout_sec"],
             renew_failure_threshold=config["renew_failure_threshold"],
             on_overrun=self._on_overrun,
         )
@@ -147,10 +149,15 @@ class Runtime:
             await nursery.start(self._conduct, conductor)
             if self._stop_requested:
                 return
-            if conductor.status().holder_id is None:
-                self.problem = "the lease store gave no answer: nobody knows who leads, and nothing was run"
+            status = conductor.status()
+            if status.holder_id is None:
+                why = status.problem or "the lease store gave no answer"
+                self.problem = f"nobody knows who leads, and nothing was run: {why}"
             else:
-                self.problem = _problem_of(await conductor.run_tick())
+                tick = await conductor.run_tick()
+                self.problem = _problem_of(tick)
+                if tick.decision == "skipped_no_runners" and conductor.jobs.scheduled:
+                    tell("conductor-jobs: nothing was run: each runner has a schedule, and --run-once keeps none")
             conductor.request_stop()
 
     def _request_stop(self) -> None:

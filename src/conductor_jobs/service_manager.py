@@ -115,9 +115,11 @@ class _News:
         self._next_beat = trio.current_time() + (0.0 if manager.watchdog else math.inf)
 
     def tell(self, status: ConductorStatus) -> None:
-        news: dict[str, str] = {}
         if status.settled and not self._ready:
-            news["READY"], self._ready = "1", True
+            self._ready = True
+            # By itself: of READY and STOPPING in one message, systemd heeds the last.
+            self._manager.tell(READY="1")
+        news: dict[str, str] = {}
         if status.stopping:
             self.stopping()
         elif (words := status_words(status)) != self._status:

@@ -53,6 +53,10 @@ SETTINGS: Final = (
         otherwise="the public API base, or the file conductor.db in the state dir",
     ),
     Setting(
+        "lease_name", "lease name", LINE, "of which lease; each one in a store has a leader of its own",
+        "BAA_CONDUCTOR_LEASE_NAME", "conductor",
+    ),
+    Setting(
         "lease_renew_interval_ms", "lease renew interval", POSITIVE, "from one renewal to the next",
         "BAA_CONDUCTOR_LEASE_RENEW_INTERVAL_MS", otherwise="5000, or a sixth of the ttl if that is less",
     ),
@@ -101,5 +105,9 @@ SETTINGS: Final = (
     Setting(
         "retention_days", "retention days", POSITIVE, "journal files of more days ago are deleted, never today's",
         "BAA_CONDUCTOR_RETENTION_DAYS", otherwise="all are kept",
+    ),
+    Setting(
+        "drain_timeout_sec", "drain timeout", NON_NEGATIVE, "for how long a stop waits for the work in flight",
+        "BAA_CONDUCTOR_DRAIN_TIMEOUT_SEC", 20,
     ),
 )  # fmt: skip

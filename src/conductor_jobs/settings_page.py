@@ -8,7 +8,8 @@ _HEAD = """\
 A value comes from the flag, else the variable, else the code of APP, else the default. An empty variable is one that
 is not set. APP's code gives what a `TimedJobs` is made with: `interval`, `max_messages_per_tick`,
 `max_tasks_per_tick`, `settle_delay`. Give tokens by their variables: others can read flags in the list of
-processes. Every bad value is reported, all of them at once, and then nothing is started. This page is made by
+processes. Every bad value is reported, all of them at once, and then nothing is started; a variable that begins with
+`BAA_CONDUCTOR_` or `BAA_TIMED_JOBS_` and is none of these is warned of. This page is made by
 `python -m conductor_jobs.settings_page`.
 
 | flag | variable | value | default | meaning |

@@ -9,7 +9,7 @@ import msgspec
 from .lease import Node
 from .runner_status import RunnerStatus, runner_status
 from .runners import Runner
-from .supervisor import Phase, Supervisor
+from .supervisor import Supervisor
 from .tick_results import TickResult
 from .watchdog import Overrun
 
@@ -69,8 +69,9 @@ def status_of(
     if supervisor is None:
         return ConductorStatus(node, runners)
     election, ticks, files = supervisor.election, supervisor.ticks, supervisor.plan.files
-    started = supervisor.phase is not Phase.ENDED
-    grant, in_flight = election.last_grant, ticks.in_flight
+    started = not supervisor.ended.is_set()
+    candidate, in_flight = election.candidate, ticks.in_flight
+    grant = candidate.last_grant
     live = election.live_scope if started else None
     return ConductorStatus(
         node=supervisor.plan.node,
@@ -78,9 +79,9 @@ def status_of(
         term=None if grant is None else grant.term,
         holder_id=None if grant is None else grant.holder_id,
         lease_remaining=None if live is None else live.term.lease_remaining(),
-        consecutive_renew_failures=election.consecutive_failures,
-        degraded=election.consecutive_failures >= renew_failure_threshold,
-        problem=election.problem,
+        consecutive_renew_failures=candidate.consecutive_failures,
+        degraded=candidate.consecutive_failures >= renew_failure_threshold,
+        problem=candidate.problem,
         started=started,
         stopping=started and supervisor.stopping,
         batch_in_flight=None if in_flight is None else in_flight.batch_id,
@@ -95,10 +96,10 @@ def status_of(
         paused=tuple(sorted(supervisor.ledger.paused)),
         drift=() if supervisor.heartbeats is None or live is None else supervisor.heartbeats.drift.node_ids,
         overrun_count=supervisor.watchdog.overrun_count,
-        renewals=election.renewals,
-        renew_failures=election.renew_failures,
-        renew_seconds=election.renew_seconds,
-        drain_seconds=supervisor.drain_seconds,
+        renewals=candidate.renewals,
+        renew_failures=candidate.renew_failures,
+        renew_seconds=candidate.renew_seconds,
+        drain_seconds=supervisor.drain.seconds,
         journal_bytes=0 if files is None else files.bytes_written,
     )
 

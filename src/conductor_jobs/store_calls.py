@@ -45,6 +45,14 @@ async def call_store(call: Callable[[], Awaitable[T]], timeout: float) -> T:
     raise NoAnswer(f"the lease store gave no answer within {timeout:g} s")
 
 
+async def call_for_user(call: Callable[[], Awaitable[T]], timeout: float) -> T:
+    """Await the call as `call_store` does, for a user who waits for it: raises TimeoutError in place of NoAnswer."""
+    try:
+        return await call_store(call, timeout)
+    except NoAnswer as silence:
+        raise TimeoutError(str(silence)) from None
+
+
 def checked_grant(answer: object, asker: Holder) -> LeaseGrant:
     """Return what a store answered to `acquire`, once it can be relied on.
 

@@ -15,69 +15,36 @@ join.
 """
 
 import contextlib
-import enum
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, final
+from collections.abc import Callable
+from typing import final
 
-import msgspec
 import trio
 from trio_util import wait_any
 
+from .arguments import Plan
+from .candidate import Candidate
 from .clocks import Clocks
 from .cursors import StoredCursors
-from .election import Candidate, Election
+from .drain import Drain
+from .election import Election
 from .execution import Tick
 from .heartbeats import Heartbeats
-from .journal import FRAMEWORK, Journal
-from .journal_files import JournalFiles
+from .journal import FRAMEWORK
 from .leadership import Leadership
-from .lease import Holder, LeaseStore, Node, NodeState, keeps_nodes
+from .lease import Holder, NodeState, keeps_nodes
 from .ledger import Ledger
-from .observers import Observers
 from .recorder import Recorder
-from .registry import TimedJobs
 from .retention import Retention
 from .runners import Runner
 from .scheduler import Scheduler
 from .single_runs import SingleRuns
+from .standby import Standby
 from .surroundings import Surroundings
-from .term import EndReason, TermScope
+from .term import TermScope
 from .tick_results import TickResult
 from .ticks import TickGroup
-from .timing import LeaseTiming
-from .watchdog import OnOverrun, Watchdog
-
-
-class Phase(enum.Enum):
-    """How far a run has come; it only ever moves forward, and only on the loop."""
-
-    RUNNING = "running"
-    DRAINING = "draining"
-    CANCELLING = "cancelling"
-    ENDED = "ended"
-
-
-@final
-class Plan(msgspec.Struct, frozen=True):
-    """What a run is to do: the conductor's arguments, with nothing left to be chosen."""
-
-    jobs: TimedJobs
-    store: LeaseStore
-    lease_name: str
-    node: Node
-    incarnation: str
-    timing: LeaseTiming
-    resources: Any
-    autostart: bool
-    drain_timeout: float
-    journals: Sequence[Journal]
-    files: JournalFiles | None
-    sync_each_tick: bool
-    retention_days: int | None
-    boot_clock: Callable[[], float]
-    on_overrun: OnOverrun
-    observers: Observers
+from .watchdog import Watchdog
 
 
 @final
@@ -86,37 +53,39 @@ class Supervisor:
 
     def __init__(self, plan: Plan, recorder: Recorder, leadership: Leadership) -> None:
         self.plan = plan
-        self.phase: Phase = Phase.RUNNING
+        self._given = given = plan.given
         self.pid: int = os.getpid()
         self._recorder = recorder
         self._token = trio.lowlevel.current_trio_token()
-        # Written by whoever requests the stop, in any thread or signal handler; the phase changes on the loop only.
+        # Written by whoever requests the stop, in any thread or signal handler.
         self._stop_wanted = False
         self._stop_begun = trio.Event()
-        self._ended = trio.Event()
-        self.heartbeats: Heartbeats | None = None
-        self._drain_scope = trio.CancelScope()
-        self._clock = trio.lowlevel.current_clock()
-        self._drain_began: float | None = None
-        self._drain_ended: float | None = None
-        # One for each tick or run that has ended and that the disk is to confirm.
-        self._syncs: set[trio.CancelScope] = set()
-        clocks = Clocks(self._clock, plan.boot_clock)
+        #: The run has nothing left to do but to return.
+        self.ended: trio.Event = trio.Event()
+        clocks = Clocks(trio.lowlevel.current_clock(), given.boot_clock)
         holder = Holder(plan.node.node_id, plan.incarnation)
-        candidate = Candidate(plan.store, plan.lease_name, holder, plan.node.priority, plan.timing, clocks)
-        self.watchdog: Watchdog = Watchdog(clocks, recorder, plan.on_overrun)
-        self.election: Election = Election(candidate, recorder, leadership, self.watchdog.watch)
-        cursors = StoredCursors(plan.store, plan.lease_name, plan.timing.store_timeout)
+        candidate = Candidate(given.store, given.lease_name, holder, given.timing, clocks, recorder)
+        standby = Standby(given.store, given.lease_name, given.timing, plan.node.priority)
+        self.watchdog: Watchdog = Watchdog(clocks, recorder, given.on_overrun)
+        self.election: Election = Election(candidate, standby, leadership, self.watchdog.watch)
+        cursors = StoredCursors(given.store, given.lease_name, given.timing.store_timeout)
         limiter = trio.CapacityLimiter(1)
-        surroundings = Surroundings(plan.node, plan.resources, recorder, limiter, cursors, plan.observers)
-        self.ledger: Ledger = Ledger(plan.store, plan.lease_name, plan.timing, recorder)
+        surroundings = Surroundings(plan.node, given.resources, recorder, limiter, cursors, plan.observers)
+        self.ledger: Ledger = Ledger(given.store, given.lease_name, given.timing, recorder)
         self.ticks: TickGroup = TickGroup(
-            plan.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
+            given.jobs, surroundings, self._live_scope, lambda: self.stopping, lambda: self.ledger.paused
         )
-        self.runs: SingleRuns = SingleRuns(plan.jobs, surroundings, self.ledger, lambda: self.stopping)
+        self.runs: SingleRuns = SingleRuns(given.jobs, surroundings, self.ledger, lambda: self.stopping)
         self._scheduler = Scheduler(
-            plan.jobs, self.runs, self.ledger, recorder, leadership, self._live_scope, lambda: self.stopping
+            given.jobs, self.runs, self.ledger, recorder, leadership, self._live_scope, lambda: self.stopping
         )
+        synced = None if given.journal_sync is None else plan.files
+        self.drain: Drain = Drain(self.election, self.ticks, self.runs, synced, recorder, given.drain_timeout)
+        self.heartbeats: Heartbeats | None = None
+        if keeps_nodes(given.store):
+            self.heartbeats = Heartbeats(
+                given.store, given.lease_name, plan.node, plan.incarnation, given.timing, recorder, self._fingerprint
+            )
 
     @property
     def stopping(self) -> bool:
@@ -124,12 +93,9 @@ class Supervisor:
         return self._stop_wanted
 
     @property
-    def drain_seconds(self) -> float | None:
-        """For how long the work has been waited for since the stop, or was; None before. From any thread."""
-        if self._drain_began is None:
-            return None
-        until = self._clock.current_time() if self._drain_ended is None else self._drain_ended
-        return until - self._drain_began
+    def live_scope(self) -> TermScope | None:
+        """The scope of a term under which the application's own work may begin now, or None."""
+        return None if self.stopping else self.election.live_scope
 
     def request_stop(self) -> None:
         """Begin to stop. Synchronous, idempotent, from any thread and from signal handlers."""
@@ -141,9 +107,7 @@ class Supervisor:
     def cancel_work(self) -> None:
         """Stop without waiting for the work: what can be cancelled is. Called on the loop."""
         self.request_stop()
-        if self.phase is not Phase.ENDED:
-            self.phase = Phase.CANCELLING
-        self._drain_scope.cancel()
+        self.drain.cut_short()
 
     def request_run(self, runner: Runner) -> Tick | TickResult:
         """Admit a run of one runner now, or refuse it and journal why. Synchronous."""
@@ -165,7 +129,7 @@ class Supervisor:
         async with trio.open_nursery() as outer:
             outer.start_soon(self._run_shielded, started)
             try:
-                await self._ended.wait()
+                await self.ended.wait()
             except trio.Cancelled:
                 self.request_stop()
                 raise
@@ -181,12 +145,11 @@ class Supervisor:
                 await self._lead_and_work(started)
             finally:
                 await self.watchdog.stop()
-                self.phase = Phase.ENDED
+                self.ended.set()
                 self._close_journals()
-                self._ended.set()
 
     async def _lead_and_work(self, started: Callable[[], None]) -> None:
-        heartbeats = self.heartbeats = self._made_heartbeats()
+        heartbeats = self.heartbeats
         self._journal_started()
         try:
             async with trio.open_nursery() as lease_nursery:
@@ -194,8 +157,8 @@ class Supervisor:
                 lease_nursery.start_soon(self.ledger.keep_paused_known)
                 if heartbeats is not None:
                     lease_nursery.start_soon(heartbeats.run, self._node_state)
-                if self.plan.files is not None and self.plan.retention_days is not None:
-                    retention = Retention(self.plan.files.folder, self.plan.retention_days, self._recorder)
+                if self.plan.files is not None and self._given.retention_days is not None:
+                    retention = Retention(self.plan.files.folder, self._given.retention_days, self._recorder)
                     lease_nursery.start_soon(retention.run)
                 await self._work(started)
                 lease_nursery.cancel_scope.cancel()
@@ -208,103 +171,34 @@ class Supervisor:
     async def _work(self, started: Callable[[], None]) -> None:
         try:
             async with trio.open_nursery() as work_nursery:
-                work_nursery.start_soon(self.ticks.serve, self._after_tick)
-                work_nursery.start_soon(self.runs.serve, self._keep_schedules, self._after_tick)
-                if self.plan.autostart:
+                work_nursery.start_soon(self.ticks.serve, self.drain.sync.after_tick)
+                work_nursery.start_soon(self.runs.serve, self._keep_schedules, self.drain.sync.after_tick)
+                if self._given.autostart:
                     work_nursery.start_soon(self.ticks.keep_interval)
                 await wait_any(self._wait_settled, self._stop_begun.wait)
                 started()
                 await self._stop_begun.wait()
-                await self._drain()
+                await self.drain.drain_run()
                 work_nursery.cancel_scope.cancel()
         finally:
             # After a drain nothing is left to do here. After an error the lease is still renewed while we wait.
             self.request_stop()
             self.ticks.abandon()
-            await self._cut_and_wait("cancelled")
-            self._drain_ended = self._clock.current_time()
-
-    async def _drain(self) -> None:
-        if self.phase is Phase.RUNNING:
-            self.phase = Phase.DRAINING
-        self._recorder.write(FRAMEWORK, "stopping", result=self.phase.value)
-        self.election.withdraw()
-        self._drain_began = self._clock.current_time()
-        if (scope := self.election.scope) is not None:
-            scope.end_services()
-        self._drain_scope.deadline = trio.current_time() + self.plan.drain_timeout
-        with self._drain_scope:
-            await self._wait_idle()
-            return
-        await self._cut_and_wait("drain_timeout" if self.phase is Phase.DRAINING else "cancelled")
-
-    async def drain_term(self, scope: TermScope) -> None:
-        """Wait for the end of a term's work as a stop does; cut it when that takes too long."""
-        scope.end_services()
-        with trio.move_on_after(self.plan.drain_timeout):
-            await self._wait_idle()
-            return
-        scope.end("drain_timeout")
-        self._cut_syncs()
-        await self._wait_idle()
-
-    async def _cut_and_wait(self, reason: EndReason) -> None:
-        if (scope := self.election.scope) is not None and not scope.is_idle:
-            scope.end(reason)
-        # A disk that hangs in the sync after a tick, the one in flight or one to come, holds up no stop.
-        self.phase = Phase.CANCELLING
-        self._cut_syncs()
-        # Without a limit: nothing may be released under work that is left (I7).
-        with trio.CancelScope(shield=True):
-            await self._wait_idle()
+            await self.drain.finish()
 
     async def _wait_settled(self) -> None:
         await self.election.settled.wait()
         await self.ledger.looked.wait()
 
-    async def _wait_idle(self) -> None:
-        await self.ticks.wait_idle()
-        await self.runs.wait_idle()
-        await self.election.wait_idle()
-
     async def _keep_schedules(self) -> None:
-        if self.plan.autostart:
+        if self._given.autostart:
             await self._scheduler.keep_schedules()
 
     def _live_scope(self) -> TermScope | None:
         return self.election.live_scope
 
-    async def _after_tick(self) -> None:
-        if not self.plan.sync_each_tick or self.plan.files is None or not self._may_wait_for_disk():
-            return
-        with trio.CancelScope() as sync:
-            self._syncs.add(sync)
-            try:
-                await self.plan.files.sync()
-            finally:
-                self._syncs.discard(sync)
-
-    def _may_wait_for_disk(self) -> bool:
-        scope = self.election.scope
-        return self.phase is not Phase.CANCELLING and (scope is None or scope.term.over != "drain_timeout")
-
-    def _cut_syncs(self) -> None:
-        for sync in self._syncs:
-            sync.cancel()
-
-    def _made_heartbeats(self) -> Heartbeats | None:
-        plan = self.plan
-        if not keeps_nodes(plan.store):
-            return None
-        return Heartbeats(
-            plan.store,
-            plan.lease_name,
-            plan.node,
-            plan.incarnation,
-            plan.timing,
-            self._recorder,
-            lambda: plan.jobs.fingerprint,
-        )
+    def _fingerprint(self) -> str:
+        return self._given.jobs.fingerprint
 
     def _node_state(self) -> NodeState:
         return "standby" if self.election.live_scope is None else "leader"
@@ -314,20 +208,19 @@ class Supervisor:
         details = {
             "host": plan.node.host,
             "incarnation": plan.incarnation,
-            "lease_name": plan.lease_name,
+            "lease_name": self._given.lease_name,
             "node_id": plan.node.node_id,
             "pid": self.pid,
             "version": plan.node.version,
         }
-        result = "loop_enabled" if plan.autostart else "loop_disabled"
+        result = "loop_enabled" if self._given.autostart else "loop_disabled"
         self._recorder.write(FRAMEWORK, "started", result=result, details=details)
 
     def _open_journals(self) -> None:
-        journals = [*self.plan.journals]
-        if self.plan.files is not None:
-            self.plan.files.open(self._recorder.today())
-            journals.append(self.plan.files)
-        self._recorder.attach(journals)
+        files = self.plan.files
+        if files is not None:
+            files.open(self._recorder.today())
+        self._recorder.attach([each for each in (self._given.journal, files) if each is not None])
 
     def _close_journals(self) -> None:
         self._recorder.attach(())

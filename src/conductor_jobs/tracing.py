@@ -80,13 +80,12 @@ class TracedTick:
 
     def runner_started(self, runner: str) -> None:
         """Begin the runner's span, and make it the current one."""
-        name = encodable(runner)
         attributes: dict[str, str | int] = {
-            "conductor_jobs.runner": name,
+            "conductor_jobs.runner": runner,
             "conductor_jobs.term": self._term_number,
             "conductor_jobs.attempt": self._attempt,
         }
-        span = self._tracer.start_span(f"run {name}", self._context, attributes=attributes)
+        span = self._tracer.start_span(f"run {runner}", self._context, attributes=attributes)
         self._runner = span, attach(set_span_in_context(span, self._context))
 
     def runner_ended(self, end: RunnerEnd) -> None:
@@ -120,7 +119,7 @@ def _attributes_of_term(tick: TickFacts) -> dict[str, str | int]:
     return {
         "conductor_jobs.term": tick.term or 0,
         "conductor_jobs.lease_name": tick.lease_name or "",
-        "conductor_jobs.node_id": encodable(tick.node_id),
+        "conductor_jobs.node_id": tick.node_id,
     }
 
 

@@ -36,7 +36,7 @@ register("projection", "follows the ledger", None, 0.005)
 register("report", "mails the daily report", Every(3), 0.15)
 register("invoices", "sends what is due", Every(2), 0.03)
 register("exchange-rates", "asks the central bank", Every(5), 0.3)
-register("backup", "copies the database", Cron("30 2 * * *", tz="Europe/Berlin"), 0.5)
+register("backup", "copies the database", Cron("30 2 * * *", tz="Europe/Berlin"), 0.1)
 register("cleanup", "forgets old sessions", Cron("*/10 * * * *"), 0.05)
 register("reindex", "makes the search index anew", Every(20), 8)
 """

@@ -21,7 +21,13 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS: Final = 30_000
+PATIENCE_MS: Final = 60_000
+_NOTE: Final = """(place) => {
+    const element = document.querySelector(place);
+    window.noted = [];
+    const note = () => window.noted.push(element.textContent);
+    new MutationObserver(note).observe(element, { childList: true, characterData: true, subtree: true });
+}"""
 Scheme = Literal["dark", "light"]
 
 
@@ -45,7 +51,7 @@ def chromium() -> "Generator[Browser]":
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=list(_FLAGS), timeout=2 * PATIENCE_MS)
         try:
             yield browser
         finally:
@@ -67,6 +73,14 @@ class Watched:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("dialog", self._dialog)
         self.page.goto(url)
+
+    def note(self, place: str) -> None:
+        """Note each text that an element has from now on, so that none is missed that is soon followed by another."""
+        self.page.evaluate(_NOTE, place)
+
+    def noted(self, text: str) -> None:
+        """Wait until the element that is noted has said something."""
+        self.page.wait_for_function("(text) => window.noted.some((each) => each.includes(text))", arg=text)
 
     def _dialog(self, dialog: Any) -> None:
         self.dialogs.append(dialog.message)

@@ -38,4 +38,5 @@ def shop_folder(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) ->
 def shop(shop_folder: Path) -> Generator[Shown]:
     """One node that leads, for tests that leave it as it was."""
     with node(shop_folder, "shop.py:jobs", "alpha") as shown:
+        shown.process.wait_for("leader_started")
         yield shown

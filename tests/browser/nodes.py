@@ -15,6 +15,12 @@ from ..test_cli_local_api import url_of
 ROOT = Path(__file__).parent.parent.parent
 
 
+#: Seconds. No machine is so slow that a lease that nobody takes away is lost.
+LONG_TTL = "15"
+#: Where the end of a lease is waited for.
+SHORT_TTL = "4"
+
+
 class Shown(NamedTuple):
     """A node, and where its page is."""
 
@@ -29,7 +35,7 @@ def node(
     node_id: str,
     *options: str,
     url: str = "http://127.0.0.1:0",
-    ttl: str = "3",
+    ttl: str = LONG_TTL,
     **variables: str,
 ) -> Generator[Shown]:
     """Start a node with a local API, and a token for it unless the variables say otherwise."""

@@ -42,9 +42,10 @@ def test_run_now_works_with_the_token_which_this_tab_alone_keeps(browser: "Brows
         row = seen.page.get_by_role("row", name="backup")
         expect(row).to_contain_text("completed")
         # It is not asked for again, and is nowhere but there.
+        seen.note("#outcome-text")
         button(seen, "Run backup now").click()
-        told(seen, "asked for…")
-        told(seen, "Run of backup: completed.")
+        seen.noted("Run of backup: asked for…")
+        seen.noted("Run of backup: completed.")
         assert seen.page.evaluate("Object.values(sessionStorage)") == [TOKEN]
         assert seen.page.evaluate("localStorage.length") == 0
         assert seen.page.context.cookies() == []
@@ -183,6 +184,7 @@ def test_all_can_be_done_by_the_keyboard_and_the_focus_is_seen(browser: "Browser
     with opened(browser, shop.url) as seen:
         page = seen.page
         expect(page.get_by_role("row", name="backup")).to_be_visible()
+        expect(button(seen, "Resign…")).to_be_visible()
         reached: list[str] = []
         while "Pause reindex" not in reached:
             page.keyboard.press("Tab")
@@ -206,6 +208,7 @@ def test_all_can_be_done_by_the_keyboard_and_the_focus_is_seen(browser: "Browser
         told(seen, "refused: commands need the token")
         expect(button(seen, "Run backup now")).to_be_focused()
         page.keyboard.press("Space")
+        expect(page.get_by_label("Token of this node's local API")).to_be_focused()
         page.keyboard.type(TOKEN)
         page.keyboard.press("Enter")
         told(seen, "Run of backup: completed.")

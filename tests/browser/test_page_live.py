@@ -4,12 +4,12 @@ import itertools
 import re
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .chromium import Watched, expect, opened
-from .nodes import Shown, free_port, node, outbox_in
+from .chromium import PATIENCE_MS, Watched, expect, opened
+from .nodes import SHORT_TTL, Shown, free_port, node, outbox_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -36,18 +36,19 @@ def was_not_reloaded(seen: Watched) -> None:
 
 def test_the_page_of_the_second_node_shows_the_takeover_without_a_reload(browser: "Browser", folder: Path) -> None:
     app = outbox_in(folder)
-    with node(folder, app, "alpha") as alpha:
+    with node(folder, app, "alpha", ttl=SHORT_TTL) as alpha:
         alpha.process.wait_for("leader_started")
-        with node(folder, app, "beta") as beta, opened(browser, beta.url) as seen:
+        with node(folder, app, "beta", ttl=SHORT_TTL) as beta, opened(browser, beta.url) as seen:
             text_is(seen, LEADER, "alpha leads")
             text_is(seen, STATE, "stands by")
             expect(seen.page.locator("#nodes")).to_contain_text("leader")
             never_reloads(seen)
+            seen.note("#announcer")
             alpha.process.signal(signal.SIGKILL)
             text_is(seen, LEADER, "beta leads")
             text_is(seen, STATE, "leads")
             expect(seen.page.locator("#remaining")).to_contain_text("term 2")
-            expect(seen.page.locator("#announcer")).to_contain_text("beta leads")
+            seen.noted("beta leads")
             expect(seen.page.locator("#nodes")).to_contain_text("silent, was leader")
             expect(seen.page.get_by_role("row", name="outbox.dispatcher")).to_contain_text("completed")
             was_not_reloaded(seen)
@@ -59,13 +60,14 @@ def test_a_failing_runner_turns_red_with_its_error_and_is_well_again(browser: "B
         row = seen.page.get_by_role("row", name="invoices")
         expect(row).to_contain_text("completed")
         never_reloads(seen)
+        seen.note("#announcer")
         (folder / "invoices.fails").touch()
         expect(row).to_contain_text("failed")
         expect(row).to_contain_text("no answer from mail.example:587 (is the relay up?)")
         expect(row.locator("use[href='#shape-failed']")).to_have_count(1)
         expect(seen.page.locator("#health")).to_have_text("1 failing: invoices")
         expect(seen.page.locator("#errors")).to_contain_text("no answer from mail.example:587")
-        expect(seen.page.locator("#announcer")).to_contain_text("failing: invoices")
+        seen.noted("failing: invoices")
         color = row.locator(".outcome-of").evaluate("element => getComputedStyle(element).color")
         red, green, blue = (int(part) for part in color.removeprefix("rgb(").rstrip(")").split(","))
         assert red > 2 * max(green, blue)
@@ -81,7 +83,10 @@ def test_a_node_that_is_gone_is_told_of_and_nothing_old_looks_new_until_it_is_ba
     browser: "Browser", folder: Path
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with node(folder, "shop.py:jobs", "alpha", url=url) as alpha, opened(browser, url) as seen:
+    with (
+        node(folder, "shop.py:jobs", "alpha", url=url, ttl=SHORT_TTL) as alpha,
+        opened(browser, url) as seen,
+    ):
         live(seen)
         text_is(seen, LEADER, "alpha leads")
         expect(seen.page.locator("#lost")).to_be_hidden()
@@ -94,7 +99,7 @@ def test_a_node_that_is_gone_is_told_of_and_nothing_old_looks_new_until_it_is_ba
         expect(seen.page.locator("#remaining")).to_have_text("how the lease stands now is not known")
         expect(seen.page.locator("#meter")).to_have_attribute("aria-valuenow", "0.00")
         expect(seen.page.locator("main")).not_to_contain_text(" ago")
-        expect(seen.page.locator("#nodes time")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+        expect(seen.page.locator("#nodes time")).to_have_text(re.compile(r"^(\d+ \w+,? )?\d\d:\d\d(:\d\d)?$"))
         assert "not connected" in seen.page.title()
         seen.page.get_by_role("button", name="Pause report").click()
         expect(seen.page.locator("#outcome")).to_contain_text("not asked for: the connection is lost")
@@ -105,23 +110,22 @@ def test_a_node_that_is_gone_is_told_of_and_nothing_old_looks_new_until_it_is_ba
 
 def test_the_page_comes_back_by_itself_when_its_node_is_started_again(browser: "Browser", folder: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with node(folder, "shop.py:jobs", "alpha", url=url) as alpha:
-        watched = opened(browser, url)
-        seen = watched.__enter__()
-        live(seen)
-        text_is(seen, LEADER, "alpha leads")
-        never_reloads(seen)
-        alpha.process.signal(signal.SIGTERM)
-        expect(seen.page.locator("#lost")).to_contain_text("it had said that it was stopping")
-        alpha.process.wait()
-    with node(folder, "shop.py:jobs", "alpha", url=url):
-        live(seen)
-        expect(seen.page.locator("#lost")).to_be_hidden()
-        expect(seen.page.locator("#remaining")).to_contain_text("term 2")
-        was_not_reloaded(seen)
-        # A browser tells of each connection that was refused, whoever asked.
-        seen.assert_clean(beside="ERR_CONNECTION_REFUSED")
-        watched.__exit__(None, None, None)
+    with ExitStack() as stack:
+        with node(folder, "shop.py:jobs", "alpha", url=url) as alpha:
+            seen = stack.enter_context(opened(browser, url))
+            live(seen)
+            text_is(seen, LEADER, "alpha leads")
+            never_reloads(seen)
+            alpha.process.signal(signal.SIGTERM)
+            expect(seen.page.locator("#lost")).to_contain_text("it had said that it was stopping")
+            alpha.process.wait()
+        with node(folder, "shop.py:jobs", "alpha", url=url):
+            live(seen)
+            expect(seen.page.locator("#lost")).to_be_hidden()
+            expect(seen.page.locator("#remaining")).to_contain_text("term 2")
+            was_not_reloaded(seen)
+            # A browser tells of each connection that was refused, whoever asked.
+            seen.assert_clean(beside="ERR_CONNECTION_REFUSED")
 
 
 def test_a_frozen_node_is_not_taken_for_a_live_one(browser: "Browser", folder: Path) -> None:
@@ -129,6 +133,8 @@ def test_a_frozen_node_is_not_taken_for_a_live_one(browser: "Browser", folder: P
         live(seen)
         alpha.process.signal(signal.SIGSTOP)
         try:
+            # After six seconds of silence the page asks; they need not really pass.
+            seen.page.evaluate("{ const now = Date.now; Date.now = () => now() + 6000; }")
             expect(seen.page.locator("#lost")).to_contain_text("it does not answer")
         finally:
             alpha.process.signal(signal.SIGCONT)
@@ -140,18 +146,27 @@ def test_a_frozen_node_is_not_taken_for_a_live_one(browser: "Browser", folder: P
 def test_the_bar_empties_and_is_full_again_with_each_renewal(browser: "Browser", shop: Shown) -> None:
     with opened(browser, shop.url) as seen:
         live(seen)
-        # The bar's part that is filled, thirty times within three seconds: a lease of three is renewed each second.
-        parts = seen.page.evaluate("""async () => {
-            const parts = [];
-            for (let count = 0; count < 30; count += 1) {
-                parts.push(new DOMMatrix(getComputedStyle(document.getElementById("fill")).transform).a);
-                await new Promise((resolve) => setTimeout(resolve, 100));
-            }
-            return parts;
-        }""")
+        # The bar's part that is filled, ten times a second, until it has become less and then more.
+        parts = seen.page.evaluate(
+            """async (patience) => {
+                const filled = () => new DOMMatrix(getComputedStyle(document.getElementById("fill")).transform).a;
+                const parts = [filled()];
+                const end = Date.now() + patience;
+                let [less, more] = [false, false];
+                while (!(less && more) && Date.now() < end) {
+                    await new Promise((resolve) => setTimeout(resolve, 100));
+                    parts.push(filled());
+                    const change = parts.at(-1) - parts.at(-2);
+                    less ||= change < 0;
+                    more ||= less && change > 0.01;
+                }
+                return parts;
+            }""",
+            PATIENCE_MS,
+        )
         changes = [after - before for before, after in itertools.pairwise(parts)]
-        assert any(change < -0.01 for change in changes)
-        assert any(change > 0.01 for change in changes)
+        assert any(change < 0 for change in changes)
+        assert changes[-1] > 0
         assert all(0 <= part <= 1 for part in parts)
 
 
@@ -178,9 +193,10 @@ def test_two_hundred_runners_have_a_row_each_and_can_be_filtered(browser: "Brows
 
 
 def test_a_store_that_fails_is_told_of_in_its_own_words(browser: "Browser", folder: Path) -> None:
-    with node(folder, "shop.py:jobs", "alpha") as alpha, opened(browser, alpha.url) as seen:
+    with node(folder, "shop.py:jobs", "alpha", ttl=SHORT_TTL) as alpha, opened(browser, alpha.url) as seen:
         text_is(seen, STATE, "leads")
-        database = sqlite3.connect(folder / ".conductor/state/conductor.db", isolation_level=None)
+        place = folder / ".conductor/state/conductor.db"
+        database = sqlite3.connect(place, timeout=PATIENCE_MS / 1000, isolation_level=None)
         with closing(database):
             database.execute("BEGIN EXCLUSIVE")
             text_is(seen, STATE, "is degraded")

@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol
 
 import pytest
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 _PAUSE = 0.02
 # Of a process: stopped by a signal, or by a debugger.
 _STOPPED = ("T", "t")

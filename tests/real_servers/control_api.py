@@ -8,17 +8,27 @@ from pathlib import Path
 from . import ServerProcess, free_port
 
 TOKEN = "letmein-7f3a9c51d2e8"
+_WITH_GRACE = """
+import sys
+from conductor_jobs import cli
+from conductor_jobs.control_api import serving
+serving.GRACE = {}
+sys.exit(cli.main())
+"""
 
 
 class ControlAPIProcess:
     """`conductor-jobs control-api` on one port, again and again."""
 
-    def __init__(self, folder: Path, store: str | None = None, token: str | None = TOKEN) -> None:
-        """Nothing is started yet. `store`: by default a SQLite file in the folder."""
+    def __init__(
+        self, folder: Path, store: str | None = None, token: str | None = TOKEN, *, grace: float | None = None
+    ) -> None:
+        """Nothing is started yet. `store`: by default a SQLite file in the folder. `grace`: in place of its own."""
         folder.mkdir(exist_ok=True)
         self.port = free_port()
         self.token = token
         self._store = store or f"sqlite:///{folder / 'conductor.db'}"
+        self._program = ["-m", "conductor_jobs"] if grace is None else ["-c", _WITH_GRACE.format(grace)]
         self._process = ServerProcess(folder)
         self.output = self._process.output
 
@@ -27,8 +37,9 @@ class ControlAPIProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = ["-m", "conductor_jobs", "control-api", "--listen", f"127.0.0.1:{self.port}", "--store", self._store]
-        self._process.start([sys.executable, *command], self._answers, {"BAA_SHARED_TOKEN": self.token or ""})
+        options = ["--listen", f"127.0.0.1:{self.port}", "--store", self._store]
+        command = [sys.executable, *self._program, "control-api", *options]
+        self._process.start(command, self._answers, {"BAA_SHARED_TOKEN": self.token or ""})
 
     def kill(self) -> None:
         self._process.kill()

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import ServerProcess, free_port, missing, own_server
+from . import PATIENCE, ServerProcess, free_port, missing, own_server
 
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
 
@@ -69,7 +69,7 @@ def ask(port: int, *words: str) -> bytes:
     """Send a command to a port of loopback and return the first of its answer, as it comes."""
     encoded = [word.encode() for word in words]
     request = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
         client.sendall(request)
         return client.recv(65536)
 

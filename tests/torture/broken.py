@@ -49,11 +49,11 @@ def _deaf() -> None:
     """Have the lease task take every answer to a renewal for a yes, however late it comes."""
 
     async def hold(self: Election, scope: TermScope) -> LossReason:
-        timing, clocks = self._candidate.timing, self._candidate.clocks
+        candidate, timing = self.candidate, self.candidate.timing
         while True:
             await trio.sleep(timing.renew_interval)
-            asked_at = clocks.now()
-            if await self._ask(term=scope.term.number, patience=timing.store_timeout) is not None:
+            asked_at = candidate.clocks.now()
+            if await candidate.ask(term=scope.term.number, patience=timing.store_timeout) is not None:
                 scope.confirm(asked_at.after(timing.ttl - timing.margin))
 
     _replace(Election, "_hold", hold)

@@ -17,6 +17,8 @@ class Address(NamedTuple):
 
 def parsed_address(url: str) -> Address:
     """Return where a URL says to listen. Raises ValueError with the rule."""
+    if not isinstance(url, str):
+        raise ValueError(f"must be {URL_RULE}")  # noqa: TRY004 - the rule is the same
     try:
         # urlsplit passes over newlines and tabs.
         parts = urlsplit(url if url.isprintable() else "")

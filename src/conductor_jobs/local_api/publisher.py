@@ -11,6 +11,7 @@ from .answers import NodesAnswer, StatusAnswer
 from .cluster import Cluster
 from .events import Events
 from .recent import Recent
+from .refusals import encoded
 from .views import Views
 
 #: Seconds between two looks. What changes twice in between is told once, so that ticks by the thousand cost little.
@@ -72,7 +73,7 @@ class Publisher:
 
     def _publish_all(self, kind: str, changed: Sequence[msgspec.Struct]) -> None:
         for each in changed:
-            self._events.publish(kind, msgspec.json.encode(each))
+            self._events.publish(kind, encoded(each))
 
     def _look_at_registration(self) -> None:
         registered = self._conductor.jobs.fingerprint, self._conductor.status().paused
@@ -87,13 +88,13 @@ class Publisher:
         if _apart_from_time(status) == self._told_status and until < self._told_until + _RENEWED_BY:
             return
         self._told_status, self._told_until = _apart_from_time(status), until
-        self._events.publish("status", msgspec.json.encode(status))
+        self._events.publish("status", encoded(status))
 
     def _look_at_nodes(self) -> None:
         nodes = self._cluster.nodes()
         if _apart_from_ages(nodes) != self._told_nodes:
             self._told_nodes = _apart_from_ages(nodes)
-            self._events.publish("nodes", msgspec.json.encode(nodes))
+            self._events.publish("nodes", encoded(nodes))
 
 
 def _lease_until(status: StatusAnswer) -> float:

@@ -1,5 +1,7 @@
 """Answers: JSON with the headers that all of them bear, and what is said to whoever gets no answer."""
 
+import json
+import re
 from typing import Final, final
 
 import msgspec
@@ -33,9 +35,22 @@ class Refused(Exception):
         self.headers = headers
 
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def encoded(answer: object) -> bytes:
+    """Return an answer as JSON. What UTF-8 cannot hold, as an error that names an undecodable file, is escaped."""
+    try:
+        return msgspec.json.encode(answer)
+    except UnicodeEncodeError:
+        # One error of a runner is no reason to answer nobody any more.
+        text = json.dumps(msgspec.to_builtins(answer), ensure_ascii=False, separators=(",", ":"))
+        return _SURROGATE.sub(lambda found: rf"\\u{ord(found[0]):x}", text).encode()
+
+
 def json_answer(answer: object, status: int = 200) -> Response:
     """Return an answer as JSON."""
-    return Response(msgspec.json.encode(answer), status, HEADERS, media_type="application/json")
+    return Response(encoded(answer), status, HEADERS, media_type="application/json")
 
 
 def refusal(error: Refused) -> Response:

@@ -7,6 +7,7 @@ from typing import Final, final
 import trio
 
 from ..conductor import Conductor
+from ..failures import shown
 from ..http_serving.address import parsed_address
 from ..http_serving.serving import HTTPServer, exposed_addresses, open_listeners, urls_of
 from .app import LocalAPI
@@ -78,15 +79,22 @@ async def serve_local_api(
     and whoever reads too if others than this machine can connect; without it nobody may write. Under
     `nursery.start` it returns the URLs that are listened on. On the conductor's loop.
 
-    Raises ValueError for a `url` that is none, or that others can reach while there is no token, and OSError when it
-    cannot be listened on, as with a port in use. Cancelling ends all requests at once; ticks that were asked for
-    go on.
+    Raises ValueError for a `token` that is no line of text, and for a `url` that is none, or that others can reach
+    while there is no token; OSError when it cannot be listened on, as with a port in use. Cancelling ends all requests
+    at once; ticks that were asked for go on.
     """
-    if token is not None and (not token.strip() or not token.isprintable()):
-        raise ValueError("serve_local_api token must be a non-empty line of text.")
+    if not isinstance(conductor, Conductor):
+        raise TypeError(f"serve_local_api conductor must be a Conductor, not {shown(conductor)}.")
+    if token is not None and not _is_token(token):
+        raise ValueError("serve_local_api token must be a non-empty line of text without blanks around it.")
     try:
         parsed_address(url)
     except ValueError as error:
         raise ValueError(f"serve_local_api url {error}.") from None
     async with listening(url, token) as server:
         await server.run(conductor, task_status=task_status)
+
+
+def _is_token(token: object) -> bool:
+    # Blanks around it would be lost on the way, and nobody could bear it.
+    return isinstance(token, str) and token.isprintable() and token == token.strip() != ""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..errors import Unusable
 from ..lease import LeaseStore
-from .urls import WORDS, as_redis_url, kind_of, shown_url, split_token
+from .urls import WORDS, as_redis_url, kind_of, require_text, shown_url, split_token
 
 
 class OpenableStore(LeaseStore, AbstractAsyncContextManager["OpenableStore"], Protocol):
@@ -28,6 +28,7 @@ def open_store(url: str, *, token: str | None = None) -> OpenableStore:
     Nothing is connected or made yet. Raises ValueError naming the rule, and Unusable saying what to install when the
     packages of the store's extra are missing. Neither shows credentials.
     """
+    require_text("store", url, WORDS)
     kind = kind_of(url)
     if kind is None:
         raise ValueError(f"store must be {WORDS}, not {shown_url(url)!r}.")

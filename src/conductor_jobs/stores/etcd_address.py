@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn, Self, final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from .urls import require_text
+
 DEFAULT_PREFIX: Final = "conductor-jobs"
 DEFAULT_PORT: Final = 2379
 _MEMBER: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/@\s]+)(?::(?P<port>\d{1,5}))?")
@@ -28,6 +30,7 @@ class EtcdAddress:
     @classmethod
     def parsed(cls, url: str) -> Self:
         """Take a URL apart. Raises ValueError naming what is wrong, and the rule."""
+        require_text("EtcdLeaseStore url", url, "a text like etcd://[USER:PASSWORD@]HOST[:PORT][/PREFIX]")
         parts = _split(url)
         login, at, hosts = parts.netloc.rpartition("@")
         user, _, password = login.partition(":")

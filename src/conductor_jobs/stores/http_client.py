@@ -13,6 +13,7 @@ import trio
 from .http_errors import ControlAPIError, unreachable, unwrapped
 from .http_transport import Transport
 from .http_wire_runners import LARGEST_OF_RUNNERS
+from .urls import require_text
 
 T = TypeVar("T", bound=msgspec.Struct)
 Purpose = Literal["leases", "nodes", "runners", "waits"]
@@ -117,6 +118,7 @@ class APIClient:
 
 def _checked_base_url(text: str) -> str:
     rule = "HTTPLeaseStore base_url must be `http://HOST[:PORT][/PATH]` or `https://…`, without credentials"
+    require_text("HTTPLeaseStore base_url", text, "a text like http://HOST[:PORT][/PATH]")
     try:
         parts = urlsplit(text)
         holds = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -130,6 +132,7 @@ def _checked_base_url(text: str) -> str:
 
 
 def _checked_token(token: str) -> str:
+    require_text("HTTPLeaseStore token", token, "a line of text")
     if not token or not token.isprintable() or token != token.strip():
         raise ValueError("HTTPLeaseStore token must be a non-empty line of text without blanks around it.")
     return token

@@ -6,6 +6,8 @@ from typing import Any, Final, final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from .urls import require_text
+
 _RULE: Final = "must be `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, percent-encoded"
 
 
@@ -32,6 +34,7 @@ class Place:
 
 def parsed(url: str) -> dict[str, Any]:
     """Return libpq's parameters. Raises ValueError, which does not repeat what may hold a password."""
+    require_text("PostgresLeaseStore url", url, "a text like postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     if not url.startswith(("postgresql://", "postgres://")) or "\0" in url:
         raise ValueError(f"PostgresLeaseStore url {_RULE}.")
     try:

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ..errors import Unusable
 from ..lease import is_name
+from .urls import require_text
 
 FORM: Final = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS"
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -47,8 +48,7 @@ class RedisAddress:
 
 def parse_redis_url(url: str) -> RedisAddress:
     """Return what the URL says. Raises ValueError naming the part and the rule, and showing no password."""
-    if not isinstance(url, str):
-        raise ValueError(f"RedisLeaseStore url must be a text like {FORM}, not a {type(url).__name__}.")  # noqa: TRY004
+    require_text("RedisLeaseStore url", url, f"a text like {FORM}")
     parts, port = _split(url)
     if not port:
         _refuse(url, "has a port that is no number from 1 to 65535, or a host that is none")

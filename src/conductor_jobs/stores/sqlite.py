@@ -41,8 +41,10 @@ class SQLiteLeaseStore:
 
         A file that is no database, that cannot be written, that belongs to another application, was made by a newer
         conductor-jobs or was altered by others is not touched: the first call raises Unusable, as does one that
-        finds a row that no conductor-jobs wrote. Raises ValueError for a path that is empty or has a NUL in it.
+        finds a row that no conductor-jobs wrote. Raises ValueError for what is no path, is empty or has a NUL in it.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(f"SQLiteLeaseStore path must be the name of a file, not a {type(path).__name__}.")  # noqa: TRY004
         if not os.fspath(path) or "\0" in os.fspath(path):
             raise ValueError(f"SQLiteLeaseStore path must be the name of a file, not {os.fspath(path)!r}.")
         self.path: Path = Path(path).absolute()

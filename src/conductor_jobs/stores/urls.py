@@ -38,6 +38,12 @@ KINDS: Final = {
 WORDS: Final = "`sqlite:///PATH`, `postgresql://…`, `redis://…`, `etcd://…`, `http://…` or `memory:`"
 
 
+def require_text(what: str, value: object, form: str) -> None:
+    """Raise ValueError, naming what it is and its form, for what is no text; its value may be a password."""
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be {form}, not a {type(value).__name__}.")  # noqa: TRY004 - one rule, one error
+
+
 def kind_of(url: str) -> Kind | None:
     """Return the kind of store that a URL names, or None if it names none."""
     scheme, colon, rest = url.partition(":")

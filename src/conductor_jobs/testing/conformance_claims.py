@@ -9,7 +9,7 @@ import trio
 from ..failures import shown
 from ..lease import LeaseStore
 from ..runner_records import Claim, ClaimResult, ClaimStore, keeps_claims, keeps_cursors, keeps_pauses
-from .conformance_clients import ALPHA, NAMES, Clients, Observed, fresh_lease, require
+from .conformance_clients import ALPHA, RUNNER_NAMES, Clients, Observed, fresh_lease, require
 from .conformance_fences import (
     Fenced,
     an_expired_term_writes_on,
@@ -39,12 +39,12 @@ async def a_claim_is_kept_as_it_was_written(clients: Clients) -> None:
     lease = fresh_lease()
     await clients.won(lease, ALPHA)
     require(await _claims(clients, lease) == [], "it kept claims of a lease that nobody had claimed anything for.")
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(RUNNER_NAMES):
         due_at, result = _INSTANTS[number % len(_INSTANTS)], _RESULTS[number % len(_RESULTS)]
         await _kept(clients, lease, Claim(name, due_at, 1, result))
     written = [
         Claim(name, _INSTANTS[number % len(_INSTANTS)], 1, _RESULTS[number % len(_RESULTS)])
-        for number, name in enumerate(NAMES)
+        for number, name in enumerate(RUNNER_NAMES)
     ]
     kept = {claim.runner: claim for claim in await _claims(clients, lease)}
     for claim in written:

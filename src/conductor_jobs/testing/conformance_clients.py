@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from ..failures import shown
 from ..lease import Holder, LeaseGrant, LeaseStore
+from ..runner_records import LONGEST_NAME
 from ..store_calls import checked_grant
 
 CLIENTS: Final = 3
@@ -26,6 +27,8 @@ NAMES: Final = (
     *("a'b", 'a"b', "a`b", "a\\b", "a%sb", "a{b}", "a$1", "a;--", "../a", "a*", "a?b", "a#b", "a&b=c", "[a]"),
     *("a\nb", "a\tb", "\r\n", "\x01", "\x7f", "null", "x" * 255, "x" * 254, "ж" * 255),
 )  # fmt: skip
+#: Of runners, with the longest there is, which no index makes shorter by compressing it.
+RUNNER_NAMES: Final = (*NAMES, "".join(chr(0x1F300 + number) for number in range(LONGEST_NAME)))
 
 
 class Observed(Exception):

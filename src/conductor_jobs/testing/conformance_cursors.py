@@ -4,7 +4,7 @@ from typing import Final
 
 from ..lease import LeaseStore
 from ..runner_records import CursorStore, PauseStore, keeps_cursors, keeps_pauses
-from .conformance_clients import ALPHA, BETA, NAMES, Clients, Observed, fresh_lease, require
+from .conformance_clients import ALPHA, BETA, RUNNER_NAMES, Clients, Observed, fresh_lease, require
 from .conformance_fences import (
     Fenced,
     an_expired_term_writes_on,
@@ -35,12 +35,15 @@ async def a_pause_lasts_until_it_is_ended(clients: Clients) -> None:
         await _paused(clients, lease) == set(), "it remembered pauses of a lease that nobody had paused anything of."
     )
     for paused in (True, False):
-        for name in NAMES:
+        for name in RUNNER_NAMES:
             for _ in range(2):
                 await _pauser(clients.next_store()).set_paused(lease, name, paused)
         told = await _paused(clients, lease)
-        expected = set(NAMES) if paused else set()
-        require(told == expected, f"of {len(NAMES)} runners that were told {paused=} it has others: {told ^ expected}.")
+        expected = set(RUNNER_NAMES) if paused else set()
+        require(
+            told == expected,
+            f"of {len(RUNNER_NAMES)} runners that were told {paused=} it has others: {told ^ expected}.",
+        )
     await _pauser(clients.next_store()).set_paused(lease, "a", True)
     await _pauser(clients.next_store()).set_paused(lease, "A", False)
     told = await _paused(clients, lease)
@@ -91,9 +94,9 @@ async def cursors_are_kept_apart(clients: Clients) -> None:
     """Each runner, of any name, has a cursor of its own in each lease."""
     lease = fresh_lease()
     await clients.won(lease, ALPHA)
-    for name in NAMES:
+    for name in RUNNER_NAMES:
         await _save(clients, lease, name, 1, f"that of {name}")
-    for name in NAMES:
+    for name in RUNNER_NAMES:
         loaded = await _load(clients, lease, name)
         require(loaded == f"that of {name}", f"the cursor of {name!r} was {loaded!r}.")
     for separator in ":/|,.-_ \n\x1f":

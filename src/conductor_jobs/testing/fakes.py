@@ -215,7 +215,7 @@ def _unix_seconds(start: float | datetime) -> float:
 
 
 def _aware(name: str, moment: datetime) -> datetime:
-    if moment.utcoffset() is None:
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise ValueError(f"{name} must be an aware datetime, with a tzinfo, not {moment!r}.")
     return moment
 
