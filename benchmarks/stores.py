@@ -22,6 +22,7 @@ import click
 import trio
 
 from conductor_jobs import Conductor, Holder, LeaseStore, LeaseTiming, Node, TimedJobs
+from conductor_jobs.errors import Unusable
 from conductor_jobs.lease import keeps_nodes
 from conductor_jobs.stores import open_store
 from conductor_jobs.stores.urls import shown_url
@@ -140,7 +141,18 @@ def _conductor(store: LeaseStore, lease: str, name: str) -> Conductor:
     return Conductor(TimedJobs(), store=way, lease_name=lease, node=node, timing=timing, autostart=False)
 
 
-OPTION = click.Option(["--store", "urls"], multiple=True, metavar="URL", help="Measure this one; may be repeated.")
+def _checked(_context: click.Context, _parameter: click.Parameter, urls: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for url in urls:
+            open_store(url)
+    except (ValueError, Unusable) as error:
+        raise click.BadParameter(str(error)) from None
+    return urls
+
+
+OPTION = click.Option(
+    ["--store", "urls"], multiple=True, metavar="URL", help="Measure this one; may be repeated.", callback=_checked
+)
 main = command(tables, OPTION)
 
 if __name__ == "__main__":

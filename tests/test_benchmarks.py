@@ -35,6 +35,13 @@ def run(module: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_a_store_that_is_none_is_refused_in_words() -> None:
+    command = [sys.executable, "-m", "benchmarks.stores", "--store", "nope"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "'--store': store must be `sqlite:///PATH`" in done.stderr
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_fills_its_tables(module: str) -> None:
     tables = run(module, "--brief", "--json")

@@ -32,6 +32,10 @@ empty = TimedJobs()
 scheduled = TimedJobs()
 scheduled.register_runner("hourly", print, schedule=Every(3600))
 nothing = 5
+class Speechless:
+    def __repr__(self):
+        raise ValueError
+speechless = Speechless()
 
 @jobs.runner("fine")
 async def fine(ctx):
@@ -220,6 +224,7 @@ async def test_run_once_of_a_standby_succeeds(folder: Path) -> None:
         (["nowhere:jobs"], "APP 'nowhere:jobs' cannot be imported: No module named 'nowhere'."),
         (["nowhere.py:jobs"], "APP file 'nowhere.py' does not exist."),
         (["app:missing"], "APP 'app:missing' must name a TimedJobs, but there is no 'missing'."),
+        (["app:speechless"], "an async context manager that yields (jobs, resources), but it is <Speechless>."),
         (["app:nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
         (["app:makes_nothing"], "an async context manager that yields (jobs, resources), but it is 5."),
         (["app:fine"], "APP 'app:fine' is a function that takes arguments: name the TimedJobs, or what returns one."),

@@ -266,10 +266,10 @@ def test_a_real_conductor_is_followed_from_before_its_folder_exists_until_ctrl_c
     logs = subprocess.Popen(
         [*COMMAND, "--follow", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert logs.stdout is not None
+    assert logs.stderr is not None
+    out, err = Lines(logs.stdout), Lines(logs.stderr)
     try:
-        assert logs.stdout is not None
-        assert logs.stderr is not None
-        out, err = Lines(logs.stdout), Lines(logs.stderr)
         assert "waiting for .conductor/logs/timed-jobs, which does not exist yet" in err.next()
         with started(tmp_path, "app.py:jobs") as conductor:
             conductor.wait_for("started")

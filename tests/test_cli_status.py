@@ -132,7 +132,7 @@ def test_a_person_learns_who_leads_what_ran_and_what_is_due(
         "mini-main on mini (primary) leads conductor, term 4, for 26.5 s if not renewed",
         "RUNNER   SCHEDULE                  LAST                                              NEXT DUE",
         "plain    with each tick            2026-04-01 11:59:00 ok, 120 ms",
-        "report   0 6 * * *, Europe/Berlin  not yet                                           "
+        "report   0 6 * * *, Europe/Berlin  not here yet                                      "
         "2026-04-02 04:00:00, in 16 h  paused",
         "bad\\x1b  every 60 s                2026-04-01 11:59:00 failed: no\\ncustomer, 120 ms  "
         "2026-04-01 12:00:30, in 30 s  at work",
@@ -215,6 +215,15 @@ def test_address_and_token_come_from_flags_or_variables(
     monkeypatch.setenv("BAA_CONDUCTOR_LOCAL_API_TOKEN", SECRET)
     assert run(capsys)[0] == 0
     assert [token for _, token in api.asked[3:]] == [f"Bearer {SECRET}"] * 3
+
+
+@pytest.mark.parametrize("token", ["tökén", "日本"])
+def test_a_token_of_any_letters_is_borne_as_the_local_api_reads_it(
+    api: FakeLocalAPI, capsys: pytest.CaptureFixture[str], token: str
+) -> None:
+    assert run(capsys, "--local-api", api.url, "--local-api-token", token)[0] == 0
+    # What reads headers here takes their bytes for Latin-1.
+    assert {given.encode("latin-1").decode() for _, given in api.asked if given} == {f"Bearer {token}"}
 
 
 @pytest.mark.parametrize(
@@ -310,7 +319,9 @@ def test_of_a_real_node_it_tells_what_failed_and_what_is_due(
         r"mini-main on mini \(primary\) leads conductor, term 1, for 2\d\.\d s if not renewed", headline
     )
     assert re.match(r"bad +with each tick +[-0-9]{10} [:0-9]{8} failed: no customer, \d+ ms", bad)
-    assert re.match(r"report +0 6 \* \* \*, Europe/Berlin +not yet +[-0-9]{10} 0[45]:00:00, in \d+ (h|min|s)", report)
+    assert re.match(
+        r"report +0 6 \* \* \*, Europe/Berlin +not here yet +[-0-9]{10} 0[45]:00:00, in \d+ (h|min|s)", report
+    )
     assert run(capsys, "--local-api", url)[0] == 3
 
 

@@ -343,6 +343,14 @@ def of_stage(entries: list[JournalEntry], stage: str) -> list[JournalEntry]:
     return [entry for entry in entries if entry.stage == stage]
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--nope", 2)])
+def test_an_option_is_no_folder(tmp_path: Path, argument: str, code: int) -> None:
+    line = [sys.executable, str(EXAMPLE), argument]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == code
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_example_delivers_everything_and_ends(tmp_path: Path) -> None:
     files = storage.Outbox.in_folder(tmp_path)
     done = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=60)

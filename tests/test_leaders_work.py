@@ -172,6 +172,7 @@ async def test_leadership_can_be_waited_for_and_read(autojump_clock: MockClock, 
     [
         ("jobs", 5, "jobs must be a TimedJobs, not 5"),
         ("store", object, "store must have acquire and release"),
+        ("store", "redis://:hunter2@h", r"store must have acquire and release; what open_store\(url\) returns has\.$"),
         ("lease_name", " ", "lease_name must be a non-empty text that UTF-8 can hold, without NUL, not ' '"),
         ("journal", 5, "journal must have add and flush, not 5"),
         ("on_overrun", "kill", "on_overrun must be 'report' or 'exit', not 'kill'"),

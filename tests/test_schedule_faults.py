@@ -396,3 +396,80 @@ async def test_an_older_answer_about_claims_has_nothing_run_again(autojump_clock
     assert [each.details["due_at"] for each in cluster.entries("run_unknown", "report")] == [iso(0)]
     assert ledger.due == []
     await conductor.stop()
+
+
+async def test_an_older_answer_about_pauses_undoes_no_later_one(autojump_clock: Any, nursery: Any) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    jobs = TimedJobs(interval=1)
+    jobs.register_runner("plain", ledger.runner())
+    jobs.register_runner("report", Ledger().runner(), schedule=Every(1))
+    conductor, store = cluster.node(jobs)
+    await trio.sleep(0.3)
+    await nursery.start(conductor.run)
+
+    def slow(call: str) -> StoreFault | None:
+        # What the node asks every five seconds, and not what it asks before each claim.
+        return StoreFault(delay_after=3.9) if call == "paused" and trio.current_time() == pytest.approx(5.3) else None
+
+    store.fault = slow
+    await trio.sleep(6)
+    await cluster.store.set_paused(LEASE, "plain", True)
+    await trio.sleep(1)
+    ledger.runs.clear()
+    await trio.sleep(10)
+    assert ledger.runs == []
+    await conductor.stop()
+
+
+async def test_a_pause_set_here_while_it_is_asked_who_is_paused_hides_none_that_was_set_elsewhere(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    jobs = jobs_of("report", ledger.runner(), Every(60))
+    jobs.register_runner("other", Ledger().runner())
+    conductor, store = cluster.node(jobs)
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    await cluster.store.set_paused(LEASE, "report", True)
+    store.fault = lambda call: StoreFault(delay_after=2) if call == "paused" else None
+    await trio.sleep(2)
+    await conductor.pause("other")
+    store.fault = None
+    await trio.sleep(10)
+    assert ledger.runs == []
+    assert conductor.status().paused == ("other", "report")
+    await conductor.stop()
+
+
+async def test_an_older_answer_about_claims_undoes_nothing_that_was_claimed_since(
+    autojump_clock: Any, nursery: Any
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(), Every(60)))
+    await nursery.start(conductor.run)
+    await trio.sleep(59)
+    store.fault = lambda call: StoreFault(delay_after=3) if call == "claims" else None
+    await conductor.refresh()
+    (status,) = conductor.runner_statuses()
+    assert status.last_claim == Claim("report", at(60), 1, "completed")
+    store.fault = None
+    await conductor.stop()
+
+
+@pytest.mark.parametrize("call", ["claims", "paused"])
+@pytest.mark.parametrize("end", ["stop", "resign"])
+async def test_a_stop_waits_for_no_store_that_is_only_read(
+    autojump_clock: Any, nursery: Any, call: str, end: str
+) -> None:
+    cluster, ledger = Cluster(), Ledger()
+    conductor, store = cluster.node(jobs_of("report", ledger.runner(), Every(60)))
+    await trio.sleep(59)
+    store.fault = lambda each: HANG if each == call else None
+    await nursery.start(conductor.run)
+    await conductor.wait_leader()
+    await trio.sleep(3)
+    began = trio.current_time()
+    await getattr(conductor, end)()
+    assert trio.current_time() == began
+    assert ledger.runs == []
+    await conductor.stop()

@@ -393,7 +393,7 @@ async def test_a_stop_while_it_is_asked_who_is_paused_claims_and_runs_nothing(
     store.fault = lambda call: StoreFault(delay_after=3) if call == "paused" else None
     await trio.sleep(2)
     await conductor.stop()
-    assert trio.current_time() == 63
+    assert trio.current_time() == 61
     assert ledger.runs == []
     assert await cluster.store.claims(LEASE) == [Claim("report", NOON, 1, "registered")]
 

@@ -146,6 +146,13 @@ def test_the_command_tells_how_many_seeds_it_tried() -> None:
     assert "2 seeds of 0.1 simulated hours: 0 with violations" in done.stdout
 
 
+def test_the_command_refuses_hours_that_are_none_in_words() -> None:
+    command = [sys.executable, "-m", "conductor_jobs.testing", "--hours", "nan"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "duration must be a positive number of seconds, not nan." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("field", "settings"),
     [

@@ -450,7 +450,7 @@ async def test_what_others_say_on_the_channel_is_passed_over(store: RedisLeaseSt
 async def test_a_watch_ends_when_nobody_has_waited_for_a_while(
     proxy: Proxy, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def wait_for_connections(count: int) -> None:
+    async def wait_for_connections(store: RedisLeaseStore, count: int) -> None:
         with trio.fail_after(PATIENCE):
             while proxy.connections < count:
                 with trio.move_on_after(0.05):
@@ -460,12 +460,12 @@ async def test_a_watch_ends_when_nobody_has_waited_for_a_while(
     monkeypatch.setattr("conductor_jobs.stores.redis_watches._LOOK_EVERY", 0.02)
     monkeypatch.setattr("conductor_jobs.stores.redis_watches._LINGER", 1000.0)
     async with RedisLeaseStore(proxy.instead_of("redis://127.0.0.1:1/0")) as store:
-        await wait_for_connections(1)
+        await wait_for_connections(store, 1)
         with trio.move_on_after(0.05):
             await store.wait_begun(name, 1)
         assert proxy.connections == 1
         monkeypatch.setattr("conductor_jobs.stores.redis_watches._LINGER", 0.1)
-        await wait_for_connections(2)
+        await wait_for_connections(store, 2)
 
 
 # Servers that it cannot use, or not yet

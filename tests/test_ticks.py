@@ -152,7 +152,7 @@ async def logs_wrongly(ctx: TickContext) -> None:
         (returns_coroutine, "returned a coroutine that nobody awaits: declare the runner `async def`"),
         (
             returns_coroutine_in_thread,
-            "Trio expected a sync function, but 'returns_coroutine_in_thread' appears to be asynchronous",
+            "returned a coroutine that nobody awaits: declare the runner `async def`",
         ),
         (raises_mute, "MuteError"),
         (raises_unspeakable, "UnspeakableError"),

@@ -4,6 +4,7 @@ Start it twice on one folder, and kill the one that leads: the other goes on wit
 everything is kept in `.conductor/outbox`; delete it to begin anew.
 """
 
+import argparse
 import json
 import sqlite3
 import sys
@@ -99,4 +100,6 @@ def sink_lines(outbox: Outbox) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else DEFAULT_FOLDER)))
+    arguments = argparse.ArgumentParser(prog="outbox", description="Work through the outbox's messages, and end.")
+    arguments.add_argument("folder", nargs="?", default=DEFAULT_FOLDER, type=Path, help="where all is kept")
+    sys.exit(main(arguments.parse_args().folder))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .failures import error_text
+from .failures import error_text, shown
 from .registry import TimedJobs
 
 App = TimedJobs | AbstractAsyncContextManager[tuple[TimedJobs, Any]]
@@ -41,7 +41,7 @@ def load_app(app: str) -> App:
     if not isinstance(found, (TimedJobs, AbstractAsyncContextManager)):
         raise BadApp(
             f"APP {app!r} must be a TimedJobs, a function that returns one, or an async context manager that yields "
-            f"(jobs, resources), but it is {found!r}."
+            f"(jobs, resources), but it is {shown(found)}."
         )
     return found
 
@@ -54,7 +54,7 @@ async def opened(app: App) -> AsyncGenerator[tuple[TimedJobs, Any], None]:
         return
     async with app as given:
         if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], TimedJobs):
-            raise BadApp(f"APP must yield (jobs, resources) with a TimedJobs, not {given!r}.")
+            raise BadApp(f"APP must yield (jobs, resources) with a TimedJobs, not {shown(given)}.")
         yield given
 
 

@@ -44,6 +44,9 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require(isinstance(self.jobs, TimedJobs), "jobs must be a TimedJobs", self.jobs, TypeError)
+        if isinstance(self.store, str):
+            # Not shown: it may have a password in it.
+            raise TypeError("Conductor store must have acquire and release; what open_store(url) returns has.")
         require(is_lease_store(self.store), "store must have acquire and release", self.store, TypeError)
         is_journal = self.journal is None or isinstance(self.journal, Journal)
         require(is_journal, "journal must have add and flush", self.journal, TypeError)

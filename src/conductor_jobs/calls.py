@@ -36,9 +36,13 @@ async def call_in_thread(
     def run_here() -> object:
         note_thread(threading.get_ident())
         try:
-            return runner.run(context)
+            outcome = runner.run(context)
         finally:
             note_thread(None)
+        # Trio refuses it too, and does not say what to do.
+        if isinstance(outcome, Coroutine):
+            raise _no_result(outcome)
+        return outcome
 
     return await trio.to_thread.run_sync(run_here, limiter=limiter)
 

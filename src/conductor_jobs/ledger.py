@@ -38,9 +38,12 @@ class Ledger:
         #: The store has been asked once who is paused.
         self.looked: trio.Event = trio.Event()
         self._failures = 0
-        self._set_here = 0
-        # How often claims were read for a term, or taken from us.
-        self._claims_changed = 0
+        # In the order in which they began: questions about pauses, and changes of ours; from which one `paused` is.
+        self._begun = 0
+        self._paused_since = 0
+        self._changed_since = 0
+        # How often claims became known: what was asked before that is older.
+        self._claims_told = 0
 
     @property
     def keeps_claims(self) -> bool:
@@ -51,8 +54,7 @@ class Ledger:
         """Read the latest claim of each runner. Raises LeaseLost once the term is over."""
         store = self._store
         assert keeps_claims(store)
-        self.claims = await self._until_answered(term, lambda: self._read_claims(store))
-        self._claims_changed += 1
+        self._know(await self._until_answered(term, lambda: self._read_claims(store)))
 
     async def claim(self, term: Term, claims: Iterable[Claim]) -> Sequence[Claim]:
         """Have claims kept, and return those that are: a run may begin. Raises LeaseLost once the term is over."""
@@ -62,7 +64,7 @@ class Ledger:
         assert keeps_claims(store)
         kept = await self._until_answered(term, lambda: self._claim(store, wanted))
         self.claims.update({claim.runner: claim for claim in kept})
-        self._claims_changed += 1
+        self._claims_told += 1
         return kept
 
     async def read_paused(self, term: Term) -> frozenset[str]:
@@ -88,12 +90,11 @@ class Ledger:
         """Read claims and pauses once, in any state of the node. Raises TimeoutError, and what the store raises."""
         store, timeout = self._store, self._timing.store_timeout
         if keeps_claims(store):
-            changed_before = self._claims_changed
+            told_before = self._claims_told
             claims = await call_for_user(lambda: self._read_claims(store), timeout)
-            # An answer that was under way meanwhile may be older than what the leader goes by: it would run again
-            # what another node's term has begun.
-            if changed_before == self._claims_changed:
-                self.claims = claims
+            # What the leader goes by now may be newer: it would run again what another node's term has begun.
+            if told_before == self._claims_told:
+                self._know(claims)
         if keeps_pauses(store):
             await call_for_user(lambda: self._read_paused(store), timeout)
 
@@ -105,8 +106,13 @@ class Ledger:
                 f"{type(store).__name__} does not keep who is paused: it lacks `paused` and `set_paused`"
             )
         await call_for_user(lambda: store.set_paused(self._lease_name, runner, paused), self._timing.store_timeout)
-        self._set_here += 1
+        self._begun += 1
+        self._changed_since = self._begun
         self.paused = self.paused | {runner} if paused else self.paused - {runner}
+
+    def _know(self, claims: dict[str, Claim]) -> None:
+        self.claims = claims
+        self._claims_told += 1
 
     async def _read_claims(self, store: ClaimStore) -> dict[str, Claim]:
         return {claim.runner: claim for claim in checked_claims("claims", await store.claims(self._lease_name))}
@@ -117,11 +123,17 @@ class Ledger:
         return [claim for claim in wanted if kept.get(claim.runner) == claim]
 
     async def _read_paused(self, store: PauseStore) -> None:
-        set_before = self._set_here
-        paused = checked_names("paused", await store.paused(self._lease_name))
-        # An answer that was under way when a pause was set here may be older than that.
-        if set_before == self._set_here:
-            self.paused = paused
+        while True:
+            self._begun += 1
+            question = self._begun
+            paused = checked_names("paused", await store.paused(self._lease_name))
+            # An answer that was under way when a pause was set here may be older than that, and what is known without
+            # it may lack what was set elsewhere.
+            if question > self._changed_since:
+                break
+        # A later question may have been answered before this one.
+        if question > self._paused_since:
+            self._paused_since, self.paused = question, paused
 
     async def _until_answered(self, term: Term, call: Callable[[], Awaitable[T]]) -> T:
         failures = 0

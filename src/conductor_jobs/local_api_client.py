@@ -36,7 +36,10 @@ class LocalAPIClient:
 
     def __init__(self, url: str, token: str | None) -> None:
         self._url = url.rstrip("/")
-        self._headers = {"Accept": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+        self._headers: dict[str, str | bytes] = {"Accept": "application/json"}
+        if token is not None:
+            # As bytes: of a text http.client would take the letters for Latin-1.
+            self._headers["Authorization"] = f"Bearer {token}".encode()
 
     def get(self, path: str) -> bytes:
         """Return the JSON that `GET path` answers. Raises Unreachable, or Refused for another answer."""

@@ -6,14 +6,14 @@
       └── what is due: misfires are judged, instants claimed in the store, runs begun ────────────┘
 
 A run is begun only after the store has confirmed its claim (I19). What is done with a claim in hand is work of the term
-like any tick: a stop drains it, the end of the term ends it. Only the waiting is cut short by a stop.
+like any tick: a stop drains it, the end of the term ends it. Only waiting and reading are cut short by a stop.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 import trio
 
@@ -30,6 +30,7 @@ from .runners import Runner
 from .single_runs import SingleRuns
 from .term import Named, Term, TermScope
 
+T = TypeVar("T")
 #: For how many seconds a wall clock that was set, or a suspend, may go unnoticed.
 LOOK_AGAIN: Final = 1.0
 # So many runners are judged and claimed at once; in between, the loop goes on.
@@ -37,6 +38,7 @@ _AT_ONCE: Final = 50
 _AHEAD: Final = timedelta(minutes=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _WORK: Final = Named("schedules")
+_ASKING: Final = Named("schedules, asking the store")
 
 
 @final
@@ -92,7 +94,7 @@ class Scheduler:
             if self._jobs.scheduled and self._may_keep_schedules():
                 with self._runs.occupied(), scope.work(_WORK):
                     if not claims_known:
-                        await self._ledger.read_claims(scope.term)
+                        await self._ask(self._ledger.read_claims, scope)
                         claims_known = True
                     await self._take_up_new(scope)
                     await self._begin_due(scope)
@@ -109,6 +111,15 @@ class Scheduler:
             seconds = min(seconds, (start - self._recorder.now()).total_seconds())
         with trio.move_on_after(max(0.0, seconds)):
             await self._changed.wait()
+
+    async def _ask(self, read: Callable[[Term], Awaitable[T]], scope: TermScope) -> T | None:
+        """Return what the store keeps, or None when a stop or the end of the term came first."""
+        # As a service, which a stop ends at once: nothing is in hand while the store is only read. A claim is another
+        # matter, since it may be kept without an answer.
+        if self._may_begin(scope):
+            with scope.work(_ASKING, service=True):
+                return await read(scope.term)
+        return None
 
     def _may_begin(self, scope: TermScope) -> bool:
         # What was claimed by the time of a stop is run; what was about to be claimed is left to the next leader.
@@ -140,8 +151,9 @@ class Scheduler:
         """Put runners on the agenda, from the last instant on that was taken of each."""
         now, number = self._recorder.now(), scope.term.number
         # Also what is to be run again is not run while it is paused: that is how a person ends a row of crashes.
-        paused = await self._ledger.read_paused(scope.term) if self._may_run_again(runners) else frozenset[str]()
-        if not self._may_begin(scope):
+        may_run_again = self._may_run_again(runners)
+        paused = await self._ask(self._ledger.read_paused, scope) if may_run_again else frozenset[str]()
+        if paused is None or not self._may_begin(scope):
             return
         to_claim: list[Claim] = []
         to_run: dict[str, Runner] = {}
@@ -191,8 +203,8 @@ class Scheduler:
         return True
 
     async def _begin(self, due: Sequence[Due], scope: TermScope) -> None:
-        paused = await self._ledger.read_paused(scope.term)
-        if not self._may_begin(scope):
+        paused = await self._ask(self._ledger.read_paused, scope)
+        if paused is None or not self._may_begin(scope):
             return
         # Judged after the store has answered, which may have taken long.
         now = self._recorder.now()

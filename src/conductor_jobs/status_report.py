@@ -146,7 +146,7 @@ def _cells(runner: RunnerAnswer, now: datetime) -> tuple[str, ...]:
 
 def _last(run: _Run | None) -> str:
     if run is None:
-        return "not yet"
+        return "not here yet"
     said: Any = run.result if run.error is None else f"{run.outcome}: {run.error}"
     took = "" if run.duration_ms is None else f", {run.duration_ms:g} ms"
     return f"{_moment(run.ended_at)} {one_line(said or run.outcome)}{took}"

@@ -60,6 +60,18 @@ def test_run_now_works_with_the_token_which_this_tab_alone_keeps(browser: "Brows
         assert another.evaluate("sessionStorage.length") == 0
 
 
+def test_a_token_of_any_letters_is_borne(browser: "Browser", folder: Path) -> None:
+    token = "tökén 日本"
+    with (
+        node(folder, "shop.py:jobs", "alpha", BAA_CONDUCTOR_LOCAL_API_TOKEN=token) as shown,
+        opened(browser, shown.url) as seen,
+    ):
+        button(seen, "Run backup now").click()
+        give_token(seen, token)
+        told(seen, "Run of backup: completed.")
+        seen.assert_clean()
+
+
 def test_run_now_is_refused_in_words_without_the_token_and_with_a_wrong_one(browser: "Browser", shop: Shown) -> None:
     with opened(browser, shop.url) as seen:
         button(seen, "Run backup now").click()

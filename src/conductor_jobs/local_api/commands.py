@@ -62,8 +62,9 @@ class Commands:
 
     async def resign(self) -> Response:
         """Give the lease to another node, if this one holds it."""
-        if await self._done(self._conductor.resign) == "skipped_not_leader":
-            raise Refused(409, "not_leader", _WHY["skipped_not_leader"])
+        outcome = await self._done(self._conductor.resign)
+        if outcome == "skipped_not_leader":
+            raise Refused(409, outcome, _WHY[outcome])
         return json_answer(Done())
 
     async def _ticked(self, run: Callable[[], Awaitable[TickResult]], wait: float) -> Response:

@@ -21,7 +21,10 @@ from .simulation import report_of
 @click.option("--processes", type=click.IntRange(1), default=2, show_default=True, help="processes to share the work")
 def main(seeds: int, first: int, hours: float, nodes: int, processes: int) -> None:
     """Simulate a cluster under the faults of seed after seed; exit code 1 if an invariant was violated."""
-    scenario = Scenario(nodes=nodes, duration=hours * 3600)
+    try:
+        scenario = Scenario(nodes=nodes, duration=hours * 3600)
+    except ValueError as error:  # click takes nan for a number of any range
+        raise click.UsageError(str(error)) from None
     began, violated = time.perf_counter(), 0
     # Each in an interpreter of its own: a fork would share the state of Trio and of `random`.
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:

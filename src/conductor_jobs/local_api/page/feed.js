@@ -29,7 +29,9 @@ export async function answerOf(response) {
   return answer;
 }
 
-export const bearing = (token) => (token === null ? {} : { authorization: `Bearer ${token}` });
+/** The header that bears the token: its bytes in UTF-8, each as the letter that `fetch` sends for it. */
+export const bearing = (token) =>
+  token === null ? {} : { authorization: String.fromCharCode(...new TextEncoder().encode(`Bearer ${token}`)) };
 
 export class Feed {
   #lastId = null;
