@@ -19,7 +19,7 @@ from conductor_jobs import JournalEntry, read_journal
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "embedding"
 PATIENCE = 60.0
-TTL = 2.0
+TTL = 4.0
 WORKERS = 4
 T = TypeVar("T")
 Run = list[JournalEntry]

@@ -26,7 +26,7 @@ async def test_the_memory_store_keeps_every_rule(autojump_clock: MockClock) -> N
 
 
 async def test_the_sqlite_store_keeps_every_rule(tmp_path: Path) -> None:
-    await exercise_lease_store(lambda: SQLiteLeaseStore(tmp_path / "lease.db"), ttl=0.5)
+    await exercise_lease_store(lambda: SQLiteLeaseStore(tmp_path / "lease.db"), ttl=0.5, prompt=20.0)
 
 
 async def test_a_store_that_can_only_keep_leases_keeps_the_rules_of_leases(autojump_clock: MockClock) -> None:

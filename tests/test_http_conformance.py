@@ -19,6 +19,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[ControlA
     server.kill()
 
 
+@pytest.mark.timeout(600)
 async def test_the_control_api_keeps_every_rule_of_a_lease_store(server: ControlAPIProcess) -> None:
-    await exercise_lease_store(lambda: HTTPLeaseStore(server.url, TOKEN))
+    await exercise_lease_store(lambda: HTTPLeaseStore(server.url, TOKEN), ttl=0.5, prompt=20.0)
     assert server.printed() == []

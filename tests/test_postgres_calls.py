@@ -410,13 +410,15 @@ async def test_a_watch_that_is_cancelled_keeps_its_connection_for_the_next(
 async def test_a_watch_ends_with_an_error_when_the_server_does(
     postgres_url: str, far: PostgresLeaseStore, proxy: Proxy, nursery: trio.Nursery
 ) -> None:
-    async def cut_soon() -> None:
-        await trio.sleep(0.3)
-        proxy.cut()
+    async def keep_cutting() -> None:
+        while True:
+            await trio.sleep(0.3)
+            proxy.cut()
 
-    nursery.start_soon(cut_soon)
+    nursery.start_soon(keep_cutting)
     with pytest.raises(psycopg.OperationalError):
         await far.wait_released("jobs", 1)
+    nursery.cancel_scope.cancel()
 
 
 # Forked ---------------------------------------------------------------------------------------------------------------
@@ -523,7 +525,7 @@ def started_pgbouncer(url: str) -> Generator[str, None, None]:
 
 
 async def test_behind_a_real_pooler_in_transaction_mode_it_keeps_every_rule(pgbouncer: str) -> None:
-    await exercise_lease_store(lambda: PostgresLeaseStore(pgbouncer), ttl=0.5)
+    await exercise_lease_store(lambda: PostgresLeaseStore(pgbouncer), ttl=0.5, prompt=20.0)
     async with PostgresLeaseStore(pgbouncer) as store:
         await watch_without_listening(store)
 

@@ -24,7 +24,7 @@ _machines = count(1)
 
 
 async def test_the_store_keeps_every_rule(postgres_url: str) -> None:
-    await exercise_lease_store(lambda: PostgresLeaseStore(postgres_url), ttl=0.5)
+    await exercise_lease_store(lambda: PostgresLeaseStore(postgres_url), ttl=0.5, prompt=20.0)
 
 
 class Rules(RuleBasedStateMachine):

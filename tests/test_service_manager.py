@@ -29,7 +29,7 @@ from conductor_jobs import TimedJobs
 seen = {name for name in os.environ if name.startswith(("NOTIFY", "WATCHDOG"))}
 pathlib.Path("seen").write_text(repr(sorted(seen)))
 jobs = TimedJobs(interval=3600)
-blocking = TimedJobs(interval=1.5)
+blocking = TimedJobs(interval=0.3)
 ending = TimedJobs(interval=0.05)
 
 @jobs.runner("slow")
@@ -39,7 +39,8 @@ async def slow(ctx):
 @blocking.runner("blocks")
 async def blocks(ctx):
     ctx.log("blocking")
-    time.sleep(1.2)
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
 
 @ending.runner("fine")
 async def fine(ctx):
@@ -249,10 +250,10 @@ def test_a_loop_that_is_blocked_gives_no_sign_of_life(folder: Path, listener: Li
     with started(folder, "app.py:blocking", NOTIFY_SOCKET=listener.address, WATCHDOG_USEC="100000") as process:
         listener.wait_for("WATCHDOG=1")
         process.wait_for("blocking")
-        time.sleep(0.1)
         listener.told()
         time.sleep(0.3)
         assert listener.told() == []
+        (folder / "go").touch()
         process.wait_for("runner_completed")
         listener.wait_for("WATCHDOG=1")
 

@@ -102,8 +102,8 @@ async def test_no_stamp_is_given_that_the_next_write_could_get_too(path: Path) -
 
 
 async def test_a_lease_that_has_run_out_is_taken_though_nobody_wrote_to_the_file(path: Path) -> None:
-    store = await refused_twice(path, ttl=0.5)
-    await trio.sleep(0.5)
+    store = await refused_twice(path, ttl=1.5)
+    await trio.sleep(1.5)
     assert (await store.acquire("jobs", BETA, 30.0)).term == 2
 
 

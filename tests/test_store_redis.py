@@ -100,7 +100,9 @@ async def plant(url: str, name: str, **fields: object) -> None:
 
 @pytest.mark.parametrize("opened", [True, False], ids=["opened", "a connection for each call"])
 async def test_the_store_keeps_the_rules_of_every_lease_store(url: str, opened: bool) -> None:
-    await exercise_lease_store(lambda: RedisLeaseStore(url) if opened else nullcontext(RedisLeaseStore(url)))
+    await exercise_lease_store(
+        lambda: RedisLeaseStore(url) if opened else nullcontext(RedisLeaseStore(url)), ttl=0.5, prompt=20.0
+    )
 
 
 async def test_terms_that_a_float_cannot_tell_apart_rise_by_one(store: RedisLeaseStore, url: str, name: str) -> None:
@@ -392,6 +394,9 @@ async def test_a_watch_that_breaks_is_an_error_for_all_who_wait_and_the_next_one
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, store)
             nursery.start_soon(wait, store)
+            with trio.fail_after(PATIENCE):
+                while proxy.connections < 2:
+                    await trio.sleep(0.01)
             await trio.sleep(0.1)
             proxy.cut()
         async with trio.open_nursery() as nursery:

@@ -38,7 +38,7 @@ async def report(ctx):
     await trio.sleep(0.1)
     ctx.log("reported")
 
-store, timing = JSONLeaseStore("leases"), LeaseTiming(ttl=2.0)
+store, timing = JSONLeaseStore("leases"), LeaseTiming(ttl=4.0)
 trio.run(Conductor(jobs, store=store, timing=timing, log_dir="logs/timed-jobs").run_until_signalled)
 """
 

@@ -15,7 +15,7 @@ from .faults import Fault
 
 ROOT = Path(__file__).parent.parent.parent
 # Seconds after which whatever is waited for is not coming any more, however busy the machine is.
-PATIENCE = 30.0
+PATIENCE = 60.0
 _LOOK = 0.005
 
 
