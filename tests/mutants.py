@@ -20,7 +20,7 @@ from conductor_jobs.lease import Holder, LeaseGrant
 from conductor_jobs.ledger import Ledger
 from conductor_jobs.records import LeaseRecord
 from conductor_jobs.runner_records import Claim
-from conductor_jobs.scheduler import Scheduler
+from conductor_jobs.schedule_entries import ScheduleEntries
 from conductor_jobs.stores.memory import MemoryLeaseStore
 from conductor_jobs.term import LossReason, Term, TermScope
 from conductor_jobs.testing.scenario import FaultKind, Scenario
@@ -309,7 +309,7 @@ def who_is_paused_is_not_asked() -> AbstractContextManager[Any]:
 
 
 def what_was_missed_is_not_told() -> AbstractContextManager[Any]:
-    return patch.object(Scheduler, "_tell_missed", lambda self, due, turn: None)
+    return patch.object(ScheduleEntries, "missed", lambda self, runner, due, turn: None)
 
 
 def _under(*faults: FaultKind, gap: float = 15.0, watching: bool | None = None) -> Scenario:

@@ -11,6 +11,11 @@ from conductor_jobs import Retry
 class Unreachable(OSError): ...
 
 
+def test_its_arguments_may_be_given_in_order() -> None:
+    named = Retry(attempts=5, backoff=0.5, max_backoff=30.0, jitter=0.1, on=OSError)
+    assert Retry(5, 0.5, 30.0, 0.1, OSError) == named
+
+
 def test_the_default_is_three_attempts_of_any_failure_a_second_and_two_apart() -> None:
     retry = Retry()
     assert (retry.attempts, retry.backoff, retry.max_backoff, retry.jitter, retry.on) == (3, 1.0, 60.0, 0.0, Exception)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -109,6 +110,17 @@ def test_folders_of_several_nodes_are_one_history(logs: Path, tmp_path: Path) ->
     files[1].write_bytes(b"".join(line for line in lines if b"leader_started" not in line))
     (first, *_) = verify([logs, apart]).violations
     assert first.at.startswith(f"{apart}/{NEXT_DAY}.jsonl:")
+
+
+def test_paths_may_be_texts_and_what_is_none_is_refused_by_name(logs: Path) -> None:
+    assert verify([str(logs)]) == verify([logs])
+    not_paths: list[Any] = [None, 5, [], [None], str(logs), logs]
+    for paths in not_paths:
+        with pytest.raises(TypeError, match=r"^verify paths must be a list of one path or more, not "):
+            verify(paths)
+    for skew in (-1, 0.5, True):
+        with pytest.raises(ValueError, match=f"verify max_clock_skew_ms must be a non-negative integer, not {skew}"):
+            verify([logs], skew)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_a_file_that_is_met_twice_is_read_once_and_a_copy_is_refused(logs: Path, tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ above it:
                             how a tick ended; calling a runner; its timeout; what is journaled of it; who else is
                             told of it; what all ticks share; spans; what becomes of one that raised; one tick;
                             admission, the tick task and the interval grid
-    misfires, ledger, single_runs, scheduler
-                            what becomes of what is due; claims and pauses, asked of the store; runs of one
-                            runner each; the schedule task
+    misfires, schedule_entries, ledger, single_runs, scheduler
+                            what becomes of what is due; what is journaled of that; claims and pauses, asked of the
+                            store; runs of one runner each; the schedule task
     arguments, drain, supervisor, runner_status, status
                             what a conductor was given, and the plan of a run; how work is brought to its end; one
                             run: its nurseries and the order in which they end; what it tells of its runners, and

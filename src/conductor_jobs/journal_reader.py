@@ -81,7 +81,8 @@ def read_journal(path: str | Path) -> JournalReader:
 
     Returns an iterable of `JournalEntry`; after (or while) going through it, its `skipped` lists the lines that
     are no entries, such as a last line that a killed process did not finish. Raises FileNotFoundError when there
-    is nothing at `path`; going through it raises OSError when a file cannot be read.
+    is nothing at `path`; going through it raises OSError when a file cannot be read. One that retention deletes
+    meanwhile has no entries, and a line that is being written just then counts as unfinished.
     """
     where = Path(path)
     if not where.exists():

@@ -81,7 +81,7 @@ class TimedJobs:
         try:
             return self._runners[name]
         except (KeyError, TypeError):
-            known = ", ".join(map(repr, self._runners)) or "none"
+            known = ", ".join(map(repr, self.runner_names)) or "none"
             raise ValueError(f"No timed job runner is registered as {shown(name)}; there are: {known}.") from None
 
     def configure(self, **changes: Any) -> None:

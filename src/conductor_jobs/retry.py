@@ -13,7 +13,7 @@ _MOST_DOUBLINGS: Final = 60
 
 
 @final
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
+class Retry(msgspec.Struct, frozen=True):
     """Try a runner that fails up to `attempts` times in all, within its tick and its term.
 
     Before the second attempt there is a pause of `backoff` seconds, before each one after that twice as long as the

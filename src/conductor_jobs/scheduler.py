@@ -21,12 +21,12 @@ from .agenda import Agenda, Due
 from .errors import ConductorStopped, LeaseLost
 from .leadership import Leadership
 from .ledger import Ledger
-from .misfires import Turn, missed_details, turn_of
-from .moments import iso
+from .misfires import Turn, turn_of
 from .recorder import Recorder
 from .registry import TimedJobs
 from .runner_records import Claim, ClaimResult
 from .runners import Runner
+from .schedule_entries import ScheduleEntries
 from .single_runs import SingleRuns
 from .term import Named, Term, TermScope
 
@@ -66,8 +66,7 @@ class Scheduler:
         self._agenda = Agenda()
         # Of the runners that are at work, the first instant that is due again.
         self._held: dict[str, datetime] = {}
-        # Of the runners that go through what they missed, up to which instant the journal knows of it.
-        self._told: dict[str, datetime] = {}
+        self._entries = ScheduleEntries(recorder)
         runs.on_end = self._run_ended
 
     @trio.lowlevel.enable_ki_protection
@@ -87,7 +86,7 @@ class Scheduler:
                         await self._lead(scope)
 
     async def _lead(self, scope: TermScope) -> None:
-        self._agenda, self._held, self._told = Agenda(), {}, {}
+        self._agenda, self._held, self._entries = Agenda(), {}, ScheduleEntries(self._recorder)
         claims_known = False
         while scope.admits:
             self._changed = trio.Event()
@@ -128,12 +127,7 @@ class Scheduler:
     def _may_keep_schedules(self) -> bool:
         if self._ledger.keeps_claims:
             return True
-        # Refused at the start (see Conductor.run); these were registered later.
-        for runner in self._jobs.scheduled:
-            if runner.name not in self._told:
-                self._told[runner.name] = self._recorder.now()
-                problem = "the lease store keeps no claims, which a schedule needs"
-                self._recorder.write(runner.name, "runner_skipped", result="failed", error=problem)
+        self._entries.not_kept(self._jobs.scheduled)
         return False
 
     async def _take_up_new(self, scope: TermScope) -> None:
@@ -165,14 +159,13 @@ class Scheduler:
                 last = Claim(runner.name, now, number, "registered")
                 to_claim.append(last)
             elif last.result is None:
-                self._tell_unknown(runner, last)
+                self._entries.unknown(runner, last)
                 rerun = runner.on_crash == "rerun" and runner.name not in paused
                 to_claim.append(Claim(runner.name, last.due_at, number, None if rerun else "unknown"))
                 if rerun:
                     to_run[runner.name] = runner
             elif last.due_at > now + _AHEAD:
-                details = {"due_at": iso(last.due_at), "term": last.term}
-                self._recorder.write(runner.name, "schedule_ahead", result="waiting", details=details)
+                self._entries.ahead(last)
             self._agenda.put(runner.name, runner.schedule, last.due_at)
         for claim in await self._ledger.claim(scope.term, to_claim):
             if claim.runner in to_run:
@@ -211,14 +204,15 @@ class Scheduler:
         turns: dict[str, tuple[Due, Turn]] = {}
         claims: list[Claim] = []
         for each in due:
-            turn = turn_of(each, self._jobs.named(each.name).misfire, now, paused=each.name in paused)
+            runner = self._jobs.named(each.name)
+            turn = turn_of(each, runner.misfire, now, paused=each.name in paused)
             turns[each.name] = each, turn
             result: ClaimResult | None
             result = None if turn.due_at is not None else "paused" if turn.reason == "paused" else "skipped"
             claims.append(Claim(each.name, turn.taken_until, scope.term.number, result))
             if turn.reason is not None:
                 # Before it is claimed: whoever comes after us learns of the last instant only. It may be told twice.
-                self._tell_missed(each, turn)
+                self._entries.missed(runner, each, turn)
                 # What a long absence left takes a while to count.
                 await trio.lowlevel.checkpoint()
         if not self._may_begin(scope):
@@ -229,28 +223,11 @@ class Scheduler:
 
     def _carry_out(self, due: Due, turn: Turn, claim: Claim | None, scope: TermScope) -> None:
         if claim is None:
-            self._recorder.write(due.name, "runner_skipped", result="claimed", details=missed_details(due, turn))
+            self._entries.claimed_before(due, turn)
         elif turn.due_at is not None:
             self._runs.begin(self._jobs.named(due.name), claim, scope)
             if turn.taken_until < due.last:
                 self._held[due.name] = turn.taken_until + _MICROSECOND
-
-    def _tell_missed(self, due: Due, turn: Turn) -> None:
-        # Once for all that are run one by one.
-        told_until = self._told.get(due.name)
-        if turn.due_at is not None and told_until is not None and told_until >= due.last:
-            return
-        self._told[due.name] = due.last
-        details = missed_details(due, turn)
-        if turn.due_at is None:
-            self._recorder.write(due.name, "runner_skipped", result=turn.reason, details=details)
-        else:
-            misfire = self._jobs.named(due.name).misfire
-            self._recorder.write(due.name, "runner_misfired", result=misfire, details=details)
-
-    def _tell_unknown(self, runner: Runner, claim: Claim) -> None:
-        details = {"due_at": iso(claim.due_at), "on_crash": runner.on_crash, "term": claim.term}
-        self._recorder.write(runner.name, "run_unknown", result="unknown", details=details)
 
     def _run_ended(self, name: str) -> None:
         runner, due_at = self._jobs.named(name), self._held.pop(name, None)

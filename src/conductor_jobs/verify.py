@@ -7,6 +7,7 @@ from typing import final
 import msgspec
 
 from .audit import AuditReport, JournalAudit
+from .failures import shown
 from .journal_folders import BadJournal as BadJournal
 from .journal_folders import journal_files, unreadable
 from .journal_format import LineFacts, decode_facts
@@ -26,13 +27,17 @@ class _JournalFile(msgspec.Struct, frozen=True):
         return "" if self.first is None else self.first.ts
 
 
-def verify(paths: Sequence[Path], max_clock_skew_ms: int = 0) -> AuditReport:
+def verify(paths: Sequence[str | Path], max_clock_skew_ms: int = 0) -> AuditReport:
     """Judge the journals at `paths`: files, and folders with their `*.jsonl`; a file that is met twice is read once.
 
     `max_clock_skew_ms`: by how many milliseconds the clocks of two writers may differ. Raises BadJournal, naming
-    the path, when there is no journal at one, when two files are copies, or when no line says who wrote it.
+    the path, when there is no journal at one, when two files are copies, or when no line says who wrote it; ValueError
+    or TypeError, naming the argument, for what is none.
     """
-    files = _named(journal_files(paths))
+    places = _checked_paths(paths)
+    if type(max_clock_skew_ms) is not int or max_clock_skew_ms < 0:
+        raise ValueError(f"verify max_clock_skew_ms must be a non-negative integer, not {shown(max_clock_skew_ms)}.")
+    files = _named(journal_files(places))
     _refuse_copies(files)
     audit = JournalAudit(max_clock_skew_ms)
     history = merged(files, lambda file: _read(file, audit), lambda file: file.begins, lambda read: read[2].ts)
@@ -43,8 +48,16 @@ def verify(paths: Sequence[Path], max_clock_skew_ms: int = 0) -> AuditReport:
         raise unreadable(Path(error.filename), error) from error
     report = audit.close()
     if not report.writer_count:
-        raise BadJournal(_nothing_to_judge(report, paths))
+        raise BadJournal(_nothing_to_judge(report, places))
     return report
+
+
+def _checked_paths(paths: Sequence[str | Path]) -> list[Path]:
+    # A text would be taken for the paths that its letters are.
+    several = isinstance(paths, Sequence) and not isinstance(paths, str)
+    if not several or not paths or not all(isinstance(path, str | Path) for path in paths):
+        raise TypeError(f"verify paths must be a list of one path or more, not {shown(paths)}.")
+    return [Path(path) for path in paths]
 
 
 def _named(paths: Sequence[Path]) -> list[_JournalFile]:
