@@ -4,11 +4,7 @@ The thorough way:
 `python -m pytest tests/test_bad_*.py tests/test_lease_rules.py --hypothesis-profile=thousand --timeout=0`.
 """
 
-import os
-import shutil
 import signal
-import tempfile
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
@@ -18,14 +14,6 @@ from .real_servers.postgres import postgres_server, postgres_url  # noqa: F401 -
 # What a shell runs in the background ignores SIGINT, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# What tests write is thrown away with them, and syncs of a real disk take a third of the suite's time: where there is
-# memory enough for all of it, files are made there. PYTEST_DEBUG_TEMPROOT and TMPDIR name another place.
-_MEMORY = Path("/dev/shm")
-if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 * 2**30:
-    if "TMPDIR" not in os.environ:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", os.environ["TMPDIR"])
 
 # Whether a machine is slow says nothing of a test: no deadlines.
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
