@@ -101,10 +101,13 @@ def somebody_leads_again(evidence: Evidence) -> Iterator[Violation]:
     watching = bool(evidence.scenario.watching)
     for free_at, released, taken_at in _vacancies(evidence):
         bound = FAILOVER if not released else HANDOVER_WATCHING if watching else HANDOVER_POLLING
-        healthy = [life for life in evidence.lives.values() if _healthy(evidence, life, free_at, free_at + bound + 1)]
+        # While one node blocks the loop nobody gets anywhere: a standby may crash in the very moment that it goes on.
+        held_up = evidence.blocked_between(free_at - bound, taken_at)
+        until = free_at + bound + 1 + held_up
+        healthy = [life for life in evidence.lives.values() if _healthy(evidence, life, free_at, until)]
         if not released and all(life.node == "n2" for life in healthy):
             bound += LOW_PRIORITY_WAIT
-        vacant = taken_at - free_at - evidence.blocked_between(free_at - bound, taken_at)
+        vacant = taken_at - free_at - held_up
         if healthy and vacant > bound + SAME:
             how = "was released" if released else "expired"
             what = f"the lease {how}, and nobody took it for {vacant:.3f} s, though {healthy[0].name} could have"
