@@ -10,6 +10,7 @@ from ..conductor import Conductor
 from ..failures import shown
 from ..http_serving.address import parsed_address
 from ..http_serving.serving import HTTPServer, exposed_addresses, open_listeners, urls_of
+from ..rules import LINE
 from .app import LocalAPI
 from .guard import TOKEN_VARIABLE
 
@@ -97,4 +98,4 @@ async def serve_local_api(
 
 def _is_token(token: object) -> bool:
     # Blanks around it would be lost on the way, and nobody could bear it.
-    return isinstance(token, str) and token.isprintable() and token == token.strip() != ""
+    return isinstance(token, str) and LINE.parse(token) == token
